@@ -1,0 +1,11 @@
+"""Small drawing helpers on matplotlib that take tensors as they are.
+
+matplotlib is imported when something is drawn, not before; ``pip install "lamina[plot]"`` brings it. Figures
+are made without pyplot, so nothing here opens a window or touches the state of the caller's own plots.
+"""
+
+from __future__ import annotations
+
+from lamina.plotting.figures import curves, heatmap, new_figure, picture, save
+
+__all__ = ["curves", "heatmap", "new_figure", "picture", "save"]
