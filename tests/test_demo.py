@@ -1,4 +1,4 @@
-"""``lamina demo`` and ``lamina config``: the command line, the pictures, and how well the networks really learn."""
+"""``lamina demo`` and ``lamina config``: the command line, the pictures, the saved weights."""
 
 import numpy as np
 import pytest
@@ -67,7 +67,9 @@ def test_convolved_and_pooled_sizes_are_reported(quick_demo):
     assert "512x512 -> convolved 508x508 -> pooled 254x254" in line
 
 
-@pytest.mark.parametrize("mode, size", [("RGB", (40, 30)), ("RGBA", (6, 6)), ("1", (64, 7)), ("I;16", (20, 20))])
+@pytest.mark.parametrize(
+    "mode, size", [("RGB", (40, 30)), ("RGBA", (6, 6)), ("1", (64, 7)), ("I;16", (9, 9))]
+)
 def test_own_images_of_any_kind(tmp_path, mode, size):
     path = tmp_path / "own.png"
     Image.new(mode, size).save(path)
@@ -104,16 +106,16 @@ def test_config_says_version_and_engine(capsys):
     assert "numpy" in text.lower()
 
 
-@pytest.mark.parametrize("arguments, code", [([], 2), (["nonsense"], 2), (["--version"], 0), (["demo", "-h"], 0)])
+@pytest.mark.parametrize("arguments, code", [("", 2), ("nonsense", 2), ("--version", 0), ("demo -h", 0)])
 def test_usage(arguments, code, capsys):
     with pytest.raises(SystemExit) as exit:
-        cli.main(arguments)
+        cli.main(arguments.split())
     assert exit.value.code == code
     assert "lamina" in "".join(capsys.readouterr())
 
 
 def test_sequence_has_no_leak_from_the_future():
-    """Every window ends three months before its target, and every training target lies before every test target."""
+    """Every window ends three months before its target, and training targets lie before test targets."""
     train, test, dates = sequence.load()
     (windows, targets), (later, truth) = train.tensors, test.tensors
     assert tuple(windows.shape[1:]) == (24, 6) and len(targets) + len(truth) == 774

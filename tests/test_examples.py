@@ -13,7 +13,7 @@ for module in ("matplotlib", "PIL", "pywt", "sklearn"):
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
-pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are not part of an installed package")
+pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="needs the checkout")
 
 
 @pytest.fixture(autouse=True)
