@@ -1,0 +1,596 @@
+"""The graph: tensors' bookkeeping, the operations between them, and how in-place writes change history.
+
+* :class:`Variable` is a tensor without methods: an array, a gradient, and its place in the graph.
+* :class:`Op` is one differentiable operation. An instance *is* the node of the graph that a call leaves behind: it knows
+  where its inputs came from (``edges``), what the rule needs (``save``), and the rule itself (``backward``).
+* :func:`overwrite` gives a tensor a new value in place, and through it the tensors that share its memory.
+
+The walk over the graph is in ``backward.py``. A rule is made of operations on tensors, so that it can be differentiated
+again; undoing a broadcast or a promotion of an input is the walk's business, never a rule's.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from itertools import count
+from sys import getrefcount
+from typing import Any
+
+import numpy as np
+
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+
+ndarray = np.ndarray
+_sequence = count(1)
+
+
+class _Mode(threading.local):
+    """Per-thread switches: whether calls are recorded, and how carefully."""
+
+    enabled = True  # record operations
+    inference = False  # inside inference_mode
+    anomaly = False  # inside detect_anomaly
+    check_nan = True
+
+
+mode = _Mode()
+
+
+class Version:
+    """How many times the memory that some tensors share was written in place."""
+
+    __slots__ = ("n",)
+
+    def __init__(self) -> None:
+        self.n = 0
+
+
+class Variable:
+    """A tensor's data and bookkeeping. Most tensors differ from the defaults below in ``_a`` alone, which makes them cheap."""
+
+    _a: ndarray  # the data; its shape is the tensor's shape
+    _node: Any = None  # the Op that made this, or None: a leaf
+    _index = 0  # which of the node's results this is
+    _requires = False  # requires_grad
+    _grad: Any = None
+    _version: Version | None = None  # shared by all tensors over one memory; None while nobody shares or writes
+    _hidden = False  # contiguous to its user, in another order (channels-last) in fact
+    _base: Any = None  # for a view: the tensor that it looks into ...
+    _replay: tuple = ()  # ... and the (Op class, arguments) that lead there
+    _rebased = 0  # how often a view wrote to this base's history
+    _stamp = 0  # for a view: the base's _rebased when this history was made
+    _hooks: Any = None  # of a leaf: id → function
+    _after_hooks: Any = None  # of a leaf: after accumulation
+    _retains = False
+    _inference = False
+
+    def _plain(self) -> ndarray:
+        """The array in the order that the user believes in; called before anything can observe the order."""
+        if self._hidden:
+            self._a = np.ascontiguousarray(self._a)
+            self._hidden = False
+        return self._a
+
+    def _history(self) -> tuple[Any, int]:
+        """The node and index of this tensor, remade if it is a view whose base was written since."""
+        base = self._base
+        if base is not None and self._stamp != base._rebased:
+            enabled, mode.enabled = mode.enabled, True
+            try:
+                again = base
+                for op, arguments in self._replay:
+                    again = op.apply(again, *arguments)
+            finally:
+                mode.enabled = enabled
+            self._node, self._index, self._requires = again._node, again._index, again._requires
+            self._stamp = base._rebased
+        return self._node, self._index
+
+
+_new = object.__new__
+_Tensor: Any = Variable  # lamina.tensor.Tensor, once that is imported: what results are made of
+
+
+def set_tensor_type(kind: type) -> None:
+    """Name the class of which results are instances (``lamina.tensor`` calls this once)."""
+    global _Tensor
+    _Tensor = kind
+
+
+def wrap(array: Any) -> Any:
+    """A new tensor, without history, over an array or NumPy scalar."""
+    t = _new(_Tensor)
+    t._a = array if type(array) is ndarray else np.asarray(array)
+    if mode.inference:
+        t._inference = True
+    return t
+
+
+def alias(x: Variable, share_version: bool = True) -> Any:
+    """A new tensor without history over the same memory, as ``detach`` makes it."""
+    t = wrap(x._plain())
+    if share_version:
+        if x._version is None:
+            x._version = Version()
+        t._version = x._version
+    return t
+
+
+class _Freed:
+    """What stands in for saved values once a backward pass has used them."""
+
+
+FREED: Any = _Freed()
+
+
+class Op:
+    """A differentiable operation, and the node of the graph that calling it makes.
+
+    A subclass gives ``forward(ctx, *inputs)``, which returns an array (or a tuple of arrays) and saves what the rule
+    needs, and ``backward(ctx, *grads)``, which returns one gradient (a tensor or ``None``) per input of ``forward``.
+    Call it by ``SomeOp.apply(*inputs)``. Arrays and tensors are kept by ``ctx.save`` and nowhere else, so that a
+    backward pass can free them; small settings may be plain attributes.
+    """
+
+    elementwise = False  # the result has the memory order of its inputs
+    keeps_output = False  # the rule uses ctx.output
+    materializes = True  # an output without a gradient is given zeros, not None
+
+    edges: tuple = ()  # per input: None, or (node or leaf, index, shape, dtype)
+    sequence = 0
+    recording = False  # whether the rule will be wanted; known in forward
+    _saved: Any = ()
+    _versions: tuple = ()
+    _output: Any = None
+    _outputs: tuple = ()  # (shape, dtype) per result
+    _hooks: Any = None  # index → list of functions: tensor hooks
+    _prehooks: Any = None
+    _posthooks: Any = None
+    _retain: Any = None  # index → weak reference to a tensor that retains its gradient
+    _trace: Any = None
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError
+
+    # -- calling ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def apply(cls, *inputs: Any) -> Any:
+        """Compute, and record a node if any input requires a gradient."""
+        ctx = _new(cls)
+        record = False
+        if mode.enabled:
+            for x in inputs:
+                if isinstance(x, Variable):
+                    if x._base is not None:
+                        x._history()
+                    if x._requires:
+                        record = ctx.recording = True
+                        break
+        a = cls.forward(ctx, *inputs)
+        if type(a) is tuple:
+            return ctx._results(a, inputs, record)
+        t = _new(_Tensor)
+        t._a = a if type(a) is ndarray else np.asarray(a)
+        if mode.inference:
+            t._inference = True
+        if cls.elementwise:
+            for x in inputs:
+                if isinstance(x, Variable) and x._hidden:
+                    t._hidden = True
+                    break
+        elif t._a.ndim > 1 and not t._a.flags.c_contiguous:
+            t._hidden = True
+        if record and t._a.dtype.kind in "fc":
+            ctx._attach(inputs)
+            if cls.keeps_output:
+                t._version = version = Version()
+                ctx._output = (t._a, version, version.n)
+            t._node = ctx
+            t._requires = True
+        return t
+
+    def _results(self, arrays: tuple, inputs: tuple, record: bool) -> tuple:
+        results = tuple(wrap(a) for a in arrays)
+        for t in results:
+            if t._a.ndim > 1 and not t._a.flags.c_contiguous:
+                t._hidden = True
+        if record:
+            self._attach(inputs)
+            self._outputs = tuple((t._a.shape, t._a.dtype) for t in results)
+            for i, t in enumerate(results):
+                if t._a.dtype.kind in "fc":
+                    t._node, t._index, t._requires = self, i, True
+            if self.keeps_output:
+                kept = []
+                for t in results:
+                    t._version = version = Version()
+                    kept.append((t._a, version, version.n))
+                self._output = tuple(kept)
+        return results
+
+    def _attach(self, inputs: tuple) -> None:
+        edges = []
+        for x in inputs:
+            if isinstance(x, Variable):
+                if x._base is not None:
+                    x._history()
+                if x._requires:
+                    a = x._a
+                    edges.append((x._node or x, x._index, a.shape, a.dtype))
+                    continue
+            edges.append(None)
+        self.edges = tuple(edges)
+        self.sequence = next(_sequence)
+        if mode.anomaly:
+            self._trace = traceback.format_stack()[:-2]
+
+    # -- what the rule needs ---------------------------------------------------------------------------------------
+
+    def needs(self, i: int) -> bool:
+        """Whether input ``i`` wants a gradient."""
+        return self.edges[i] is not None
+
+    def save(self, *values: Any) -> None:
+        """Keep tensors or arrays for the rule; a tensor that is written in place meanwhile makes ``saved`` raise."""
+        if self.recording:
+            self._saved = values
+            self._versions = tuple(
+                [v._version.n if isinstance(v, Variable) and v._version is not None else 0 for v in values]
+            )
+            if mode.enabled and not mode.inference:
+                for v in values:
+                    if isinstance(v, Variable) and v._inference:
+                        raise RuntimeError(
+                            "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
+                            "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
+                            "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
+                            "`torch.inference_mode()`."
+                        )
+
+    @property
+    def saved(self) -> tuple:
+        """What was saved, after a check that it is still what it was."""
+        values = self._saved
+        if values is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        for v, n in zip(values, self._versions, strict=True):
+            if isinstance(v, Variable) and v._version is not None and v._version.n != n:
+                raise RuntimeError(_modified(v._a, v._version.n, n, v._node))
+        return values
+
+    @property
+    def output(self) -> Any:
+        """This node's own result (with ``keeps_output``), as a tensor with this node as its history."""
+        kept = self._output
+        if kept is FREED:
+            raise RuntimeError(FREED_MESSAGE)
+        if type(kept[0]) is tuple:
+            return tuple(self._remake(k, i) for i, k in enumerate(kept))
+        return self._remake(kept, 0)
+
+    def _remake(self, kept: tuple, index: int) -> Any:
+        array, version, n = kept
+        if version.n != n:
+            raise RuntimeError(_modified(array, version.n, n, self))
+        t = wrap(array)
+        t._node, t._index, t._requires = self, index, array.dtype.kind in "fc"
+        return t
+
+    def free(self) -> None:
+        """Let go of what was saved; the rule cannot run again."""
+        if self._saved:
+            self._saved = FREED
+        if self._output is not None:
+            self._output = FREED
+
+    # -- what users see of a node (``tensor.grad_fn``) -------------------------------------------------------------
+
+    def name(self) -> str:
+        """The node's name as PyTorch prints it, such as ``MulBackward0``."""
+        return f"{type(self).__name__}Backward0"
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {hex(id(self))}>"
+
+    @property
+    def next_functions(self) -> tuple:
+        """The nodes that this node's gradients go to, each with the index of its result."""
+        return tuple(
+            (None, 0) if e is None else (AccumulateGrad(e[0]) if isinstance(e[0], Variable) else e[0], e[1])
+            for e in self.edges
+        )
+
+    @property
+    def saved_tensors(self) -> tuple:
+        return tuple(v if v is None or isinstance(v, Variable) else wrap(v) for v in self.saved)
+
+    def register_hook(self, hook: Any) -> Any:
+        """Call ``hook(grad_inputs, grad_outputs)`` after this node's rule; a returned tuple replaces ``grad_inputs``."""
+        if self._posthooks is None:
+            self._posthooks = {}
+        return Handle(self._posthooks, hook)
+
+    def register_prehook(self, hook: Any) -> Any:
+        """Call ``hook(grad_outputs)`` before this node's rule; a returned tuple replaces ``grad_outputs``."""
+        if self._prehooks is None:
+            self._prehooks = {}
+        return Handle(self._prehooks, hook)
+
+
+class AccumulateGrad:
+    """Stands for a leaf at the end of the graph, for those who walk ``next_functions``."""
+
+    next_functions: tuple = ()
+
+    def __init__(self, variable: Any) -> None:
+        self.variable = variable
+
+    def name(self) -> str:
+        return "AccumulateGrad"
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad object at {hex(id(self))}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and self.variable is other.variable
+
+    def __hash__(self) -> int:
+        return id(self.variable)
+
+
+class Handle:
+    """What registering a hook returns; ``remove()`` takes the hook away again."""
+
+    _ids = count()
+
+    def __init__(self, hooks: dict, hook: Any) -> None:
+        self.hooks, self.id = hooks, next(self._ids)
+        hooks[self.id] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; a second call does nothing."""
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.remove()
+
+
+FREED_MESSAGE = (
+    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+    "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
+    "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+    "after calling backward."
+)
+
+
+def type_name(array: ndarray) -> str:
+    """A dtype as PyTorch's messages name a tensor type: ``torch.FloatTensor``."""
+    return f"torch.{SCALAR_NAME[BY_NUMPY[array.dtype]]}Tensor"
+
+
+def _modified(array: ndarray, now: int, then: int, node: Any) -> str:
+    origin = f", which is output 0 of {node.name()}," if node is not None else ""
+    return (
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[{type_name(array)} {list(array.shape)}]{origin} is at version {now}; expected version {then} instead. Hint: "
+        "enable anomaly detection to find the operation that failed to compute its gradient, with "
+        "torch.autograd.set_detect_anomaly(True)."
+    )
+
+
+# -- views: results that share their input's memory ----------------------------------------------------------------
+
+
+class ViewOp(Op):
+    """An operation whose result shares memory with its first input; ``forward`` returns a view of the array."""
+
+    @classmethod
+    def apply(cls, x: Any, *arguments: Any) -> Any:
+        x._plain()
+        ctx = _new(cls)
+        record = False
+        if mode.enabled:
+            if x._base is not None:
+                x._history()
+            record = ctx.recording = x._requires
+        a = cls.forward(ctx, x, *arguments)
+        if type(a) is tuple:
+            results = tuple(cls._view(x, a_i, arguments, i) for i, a_i in enumerate(a))
+            if record:
+                ctx._attach((x, *arguments))
+                ctx._outputs = tuple((t._a.shape, t._a.dtype) for t in results)
+                for i, t in enumerate(results):
+                    t._node, t._index, t._requires = ctx, i, True
+            return results
+        t = cls._view(x, a, arguments, None)
+        if record:
+            ctx._attach((x, *arguments))
+            t._node = ctx
+            t._requires = True
+        return t
+
+    @classmethod
+    def _view(cls, x: Any, array: ndarray, arguments: tuple, part: int | None) -> Any:
+        t = _new(_Tensor)
+        t._a = array
+        version = x._version
+        if version is None:
+            version = x._version = Version()
+        t._version = version
+        if mode.inference or x._inference:
+            t._inference = True
+        base = x._base
+        if base is None:
+            base, t._replay = x, ((cls if part is None else Part(cls, part), arguments),)
+        else:
+            t._replay = (*x._replay, (cls if part is None else Part(cls, part), arguments))
+        t._base, t._stamp = base, base._rebased
+        return t
+
+
+class Part:
+    """A view operation with several results, as a replay step that yields one of them."""
+
+    __slots__ = ("op", "index")
+
+    def __init__(self, op: Any, index: int) -> None:
+        self.op, self.index = op, index
+
+    def apply(self, x: Any, *arguments: Any) -> Any:
+        return self.op.apply(x, *arguments)[self.index]
+
+
+# -- writing in place ----------------------------------------------------------------------------------------------
+
+
+def bump(x: Variable) -> None:
+    """Note that ``x``'s memory was written."""
+    if x._version is None:
+        x._version = Version()
+    x._version.n += 1
+
+
+def check_writable(x: Variable) -> None:
+    """Raise if an in-place operation on ``x`` would destroy what its gradient means."""
+    if mode.enabled:
+        if x._base is not None:
+            x._history()
+        if x._requires and x._node is None:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        base = x._base
+        if base is not None and base._requires and base._node is None:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+    if not x._a.flags.writeable:
+        raise RuntimeError(
+            "this tensor shares memory that may not be written (a read-only NumPy array); clone it before an in-place operation"
+        )
+    if 0 in x._a.strides and x._a.size > 1 and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True)):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation."
+        )
+
+
+class CopySlices(Op):
+    """base with a view of it replaced:   dL/dbase = dL/dy outside the view,   dL/dvalue = dL/dy inside."""
+
+    @staticmethod
+    def forward(ctx: Any, base: Any, value: Any, replay: tuple) -> Any:
+        raise NotImplementedError("made by overwrite()")
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        inside = grad = grad.contiguous()
+        for op, arguments in ctx.replay:
+            inside = op.apply(inside, *arguments)
+        outside = None
+        if ctx.needs(0):
+            outside = grad.clone()
+            hole = outside
+            for op, arguments in ctx.replay:
+                hole = op.apply(hole, *arguments)
+            overwrite(hole, wrap(np.zeros((), grad._a.dtype)))
+        return outside, inside
+
+
+def overwrite(x: Any, value: Any) -> Any:
+    """``x`` takes the values (broadcast, cast) and the history of ``value``, in place; returns ``x``.
+
+    Tensors that share memory with ``x`` see the values, and those that are views of the same base see the history.
+    """
+    np.copyto(x._a, value._a, casting="unsafe")
+    bump(x)
+    if not mode.enabled or not (value._requires or x._requires or (x._base is not None and x._base._requires)):
+        return x
+    if x._a.dtype.kind not in "fc":
+        return x
+    if value._requires or x._base is not None:
+        record_write(x, value)
+    else:  # the old history ends here
+        x._node, x._index, x._requires = None, 0, False
+        x._rebased += 1
+    return x
+
+
+def record_write(x: Any, value: Any) -> None:
+    """Give ``x``, which now holds ``value``'s numbers, ``value``'s history, through the base if ``x`` is a view."""
+    base = x._base
+    if base is None:
+        if value._a.shape != x._a.shape or value._a.dtype is not x._a.dtype:
+            value = Settle.apply(value, x._a.shape, x._a.dtype)
+        x._node, x._index, x._requires = value._node, value._index, value._requires
+        x._rebased += 1
+        return
+    ctx = _new(CopySlices)
+    ctx.replay = x._replay
+    ctx._attach((base, value, None))
+    base._node, base._index, base._requires = ctx, 0, True
+    base._rebased += 1
+
+
+class Settle(Op):
+    """Broadcast and cast to the place that a value is written to; the walk undoes both."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, shape: tuple, dtype: Any) -> Any:
+        return np.broadcast_to(x._a, shape).astype(dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Any) -> Any:
+        return grad, None, None
+
+
+def inplace(function: Any, name: str) -> Any:
+    """The in-place form ``x.name_(...)`` of an operation: computed aside, written back, history taken over."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        check_writable(self)
+        recording = mode.enabled and self._a.dtype.kind in "fc"
+        source = self
+        if recording:  # a snapshot, so that what the rule saved is not the tensor that is about to change
+            source = _new(_Tensor)
+            source.__dict__.update(self.__dict__)
+            source._version = None
+        result = function(source, *args, **kwargs)
+        if result._a.shape != self._a.shape:
+            raise RuntimeError(
+                f"output with shape {list(self._a.shape)} doesn't match the broadcast shape {list(result._a.shape)}"
+            )
+        check_cast(result._a.dtype, self._a.dtype)
+        if result is source:
+            return self
+        if recording and getrefcount(source) > _LOCAL_ONLY:
+            source._a = source._a.copy()
+        return overwrite(self, result)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"In-place form of :func:`{function.__name__}`: writes the result into this tensor and returns it."
+    return method
+
+
+def _calibrate() -> int:
+    """What getrefcount says of an object that one local variable holds (it differs between Python versions)."""
+    local = _new(Variable)
+    return getrefcount(local)
+
+
+_LOCAL_ONLY = _calibrate()
+
+
+def check_cast(source: np.dtype, target: np.dtype) -> None:
+    """Raise PyTorch's error when a result may not be stored in a dtype of a lower category."""
+    a, b = BY_NUMPY[source], BY_NUMPY[target]
+    if a.rank > b.rank:
+        raise RuntimeError(
+            f"result type {SCALAR_NAME[a]} can't be cast to the desired output type {SCALAR_NAME[b]}"
+        )

@@ -1,0 +1,185 @@
+"""The one door through which every engine call goes.
+
+A :class:`Kernel` has a reference form (NumPy; defines the meaning) and perhaps a fast form (oneDNN; same name, same
+signature, same answer). Calling it picks one: the fast form when the first array is large enough and the form does
+not decline by returning ``NotImplemented``. What ran is counted, so a test or a log can tell a fallback from a fast call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+NEVER = 1 << 62  # a size that no array reaches
+
+
+def fast(min_size: int = 0) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Mark a function as the fast form of the reference kernel of its name, for arrays of at least ``min_size``."""
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.min_size = min_size  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+class _Quiet(threading.local):
+    """Runs a kernel where NumPy does not warn of overflow, division by zero or NaN: PyTorch's results carry them silently.
+
+    NumPy keeps that setting in a context variable, so a context of our own leaves the user's setting alone, and entering
+    it costs a tenth of what ``numpy.errstate`` does. Kernels do not call the door, so the context is rarely entered twice.
+    """
+
+    def __init__(self) -> None:
+        context = contextvars.copy_context()
+        context.run(np.seterr, all="ignore")
+        self.run = context.run
+
+
+_quiet = _Quiet()
+
+
+def _run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return _quiet.run(function, *args, **kwargs)
+    except RuntimeError as error:
+        if "already entered" not in str(error):
+            raise
+        with np.errstate(all="ignore"):  # a finaliser or signal handler that runs in the midst of a kernel
+            return function(*args, **kwargs)
+
+
+class Kernel:
+    """One engine operation with its two forms and its counts."""
+
+    __slots__ = ("name", "reference", "fast", "fast_from", "min_size", "fast_calls", "declined", "reference_calls")
+
+    def __init__(self, name: str, reference: Callable[..., Any], fast: Callable[..., Any] | None = None) -> None:
+        self.name, self.reference, self.fast = name, reference, fast
+        self.fast_from: int = getattr(fast, "min_size", 0) if fast is not None else NEVER
+        self.min_size = self.fast_from
+        self.fast_calls = self.declined = self.reference_calls = 0
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if x.size >= self.min_size:
+            y = _run(self.fast, x, *args, **kwargs)  # type: ignore[arg-type]
+            if y is not NotImplemented:
+                self.fast_calls += 1
+                return y
+            self.declined += 1
+        self.reference_calls += 1
+        return _run(self.reference, x, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.name}: {self.fast_calls} fast, {self.reference_calls} reference, {self.declined} declined>"
+
+
+class Kernels:
+    """All kernels by name, as attributes."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Kernel] = {}
+
+    def register(self, name: str, reference: Callable[..., Any], fast: Callable[..., Any] | None) -> None:
+        if name in self._all:
+            raise ValueError(f"two reference kernels are named {name!r}")
+        self._all[name] = kernel = Kernel(name, reference, fast)
+        setattr(self, name, kernel)
+
+    def __getattr__(self, name: str) -> Any:  # only reached for a name that is not there
+        raise AttributeError(f"no engine kernel is named {name!r}")
+
+    def __iter__(self) -> Iterator[Kernel]:
+        return iter(self._all.values())
+
+
+kernels = Kernels()
+
+
+def set_engine(name: str) -> None:
+    """Use ``"auto"`` (oneDNN where it is faster, NumPy elsewhere), ``"onednn"`` (wherever oneDNN can) or ``"reference"``."""
+    thresholds = {"auto": lambda k: k.fast_from, "onednn": lambda k: 0 if k.fast else NEVER, "reference": lambda k: NEVER}
+    if name not in thresholds:
+        raise ValueError(f"engine must be one of {', '.join(thresholds)}, but got {name!r}")
+    global _engine
+    _engine = name
+    for kernel in kernels:
+        kernel.min_size = thresholds[name](kernel)
+
+
+def get_engine() -> str:
+    """The engine in force: ``"auto"``, ``"onednn"`` or ``"reference"``."""
+    return _engine
+
+
+_engine = os.environ.get("LAMINA_ENGINE", "auto") or "auto"
+
+
+@contextlib.contextmanager
+def engine(name: str) -> Iterator[None]:
+    """Use an engine for the length of a ``with`` block (all threads)."""
+    before = get_engine()
+    set_engine(name)
+    try:
+        yield
+    finally:
+        set_engine(before)
+
+
+class Usage(dict):
+    """Kernel name → (fast calls, reference calls, declined calls) within an :func:`usage` block."""
+
+    @property
+    def engines(self) -> set[str]:
+        """The engines that ran: a subset of ``{"onednn", "reference"}``."""
+        return {"onednn" for f, _, _ in self.values() if f} | {"reference" for _, r, _ in self.values() if r}
+
+
+def counts() -> dict[str, tuple[int, int, int]]:
+    """Every kernel's (fast, reference, declined) calls since the start."""
+    return {k.name: (k.fast_calls, k.reference_calls, k.declined) for k in kernels}
+
+
+@contextlib.contextmanager
+def usage() -> Iterator[Usage]:
+    """Count the engine calls of a ``with`` block; the yielded :class:`Usage` is filled when the block ends."""
+    before, used = counts(), Usage()
+    yield used
+    for name, after in counts().items():
+        delta = tuple(a - b for a, b in zip(after, before[name], strict=True))
+        if any(delta):
+            used[name] = delta
+
+
+Observer = Callable[[Kernel, tuple, dict, Any], None]
+_plain_call = Kernel.__call__
+_observers: list[Observer] = []
+
+
+def _observed_call(self: Kernel, x: Any, *args: Any, **kwargs: Any) -> Any:
+    result = _plain_call(self, x, *args, **kwargs)
+    for observer in tuple(_observers):
+        observer(self, (x, *args), kwargs, result)
+    return result
+
+
+@contextlib.contextmanager
+def observe(observer: Observer) -> Iterator[None]:
+    """Call ``observer(kernel, args, kwargs, result)`` after every engine call of the ``with`` block.
+
+    The door costs nothing for it otherwise: the observing form is swapped in only while somebody observes.
+    """
+    _observers.append(observer)
+    Kernel.__call__ = _observed_call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+        if not _observers:
+            Kernel.__call__ = _plain_call  # type: ignore[method-assign]

@@ -1,0 +1,43 @@
+"""Every differentiable operation, by family: the forward computation with its gradient rule beside it.
+
+A family file ends with tuples of names: ``FUNCTIONS`` (exported as ``lamina.<name>``), ``METHODS`` (also tensor methods),
+``INPLACE`` (methods that have a form ``name_``) and ``NN_FUNCTIONS`` (exported by ``lamina.nn.functional``). The tables
+below are gathered from them, so that no name is written twice.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+FAMILIES = (
+    "pointwise", "creation", "shape", "join", "indexing", "sorting", "reduction", "linalg", "random", "activation", "conv", "pad",
+    "pooling", "norm", "dropout", "loss", "rnn",
+)  # fmt: skip
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+METHODS: dict[str, Callable[..., Any]] = {}
+INPLACE: dict[str, Callable[..., Any]] = {}
+NN_FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+def _gather() -> None:
+    for family in FAMILIES:
+        try:
+            module = importlib.import_module(f"lamina.ops.{family}")
+        except ModuleNotFoundError as error:  # while the families are being built
+            if error.name != f"lamina.ops.{family}":
+                raise
+            continue
+        for table, attribute in ((FUNCTIONS, "FUNCTIONS"), (METHODS, "METHODS"), (INPLACE, "INPLACE"), (NN_FUNCTIONS, "NN_FUNCTIONS")):
+            for entry in getattr(module, attribute, ()):  # a name, or a function that has the name
+                name, function = (entry, getattr(module, entry)) if isinstance(entry, str) else (entry.__name__, entry)
+                if name in table:
+                    raise RuntimeError(f"{attribute} of lamina.ops.{family} repeats the name {name!r}")
+                table[name] = function
+
+
+_gather()
+globals().update(FUNCTIONS)
+__all__ = sorted(FUNCTIONS)  # noqa: PLE0605

@@ -1,0 +1,361 @@
+"""Making tensors: from data, from NumPy, and filled in some way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lamina import _dtypes
+from lamina._dtypes import check_device, to_numpy
+from lamina.autograd.graph import Variable, wrap
+from lamina.ops.pointwise import store
+
+
+def finish(array: Any, requires_grad: bool = False, out: Any = None) -> Any:
+    """A tensor over a fresh array, as the creation functions return it."""
+    t = wrap(array)
+    if out is not None:
+        return store(out, t)
+    if requires_grad:
+        t.requires_grad_()
+    return t
+
+
+def size_of(size: tuple, name: str = "size") -> tuple[int, ...]:
+    """The shape that a caller gave as ``f(2, 3)`` or ``f((2, 3))``; raises on negative or non-integer entries."""
+    if len(size) == 1 and not isinstance(size[0], (int, np.integer)) and isinstance(size[0], (Sequence, np.ndarray, Variable)):
+        size = tuple(size[0])
+    shape = []
+    for n in size:
+        if isinstance(n, Variable) and n._a.ndim == 0:
+            n = n.item()
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"{name} must be a tuple of ints, but found element of type {type(n).__name__}: {n!r}")
+        if n < 0:
+            raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(size)}")
+        shape.append(int(n))
+    return tuple(shape)
+
+
+def _check(device: Any, layout: Any, pin_memory: bool = False) -> None:
+    check_device(device)
+    if layout not in (None, _dtypes.strided):
+        raise RuntimeError(f"layout {layout!r} is not available: lamina's tensors are strided")
+    if pin_memory:
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+# -- from data -----------------------------------------------------------------------------------------------------
+
+
+def _infer(data: Any) -> Any:
+    """Nested Python data as an array with the dtype that PyTorch infers."""
+    if isinstance(data, Variable):
+        return data._a
+    if isinstance(data, np.generic):
+        return np.asarray(data)
+    if isinstance(data, (bool, int, float, complex)):
+        return np.array(data, _dtypes.scalar_dtype(data))
+    if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
+        return np.asarray(data)
+    if hasattr(data, "__array_interface__"):
+        return np.asarray(data)
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    try:
+        items = list(data)
+    except TypeError:
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}") from None
+    flat = items
+    while flat and isinstance(flat[0], (list, tuple)):
+        _same_lengths(flat)
+        flat = [x for part in flat for x in part]
+    if flat and isinstance(flat[0], (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(flat[0]).__name__}'")
+    if not flat:
+        return np.asarray(np.array(items), dtype=_dtypes._Default.numpy)
+    if any(isinstance(x, (Variable, np.ndarray)) or hasattr(x, "__array__") for x in flat):
+        parts = [_infer(x) if not isinstance(x, (bool, int, float)) else np.asarray(x) for x in flat]
+        dtype = parts[0].dtype
+        for p in parts[1:]:
+            dtype = _dtypes.promote_numpy(dtype, p.dtype)
+        nested = np.array([p.astype(dtype) for p in parts])
+        return nested.reshape(_nested_shape(items) + parts[0].shape)
+    kinds = {type(x) for x in flat}
+    if complex in kinds:
+        dtype = _dtypes._Default.dtype.to_complex().numpy
+    elif any(issubclass(kind, float) for kind in kinds):
+        dtype = _dtypes._Default.numpy
+    elif kinds == {bool}:
+        dtype = np.dtype(bool)
+    elif all(issubclass(kind, int) for kind in kinds):
+        dtype = np.dtype(np.int64)
+    else:
+        strange = next(x for x in flat if not isinstance(x, (bool, int, float, complex)))
+        raise TypeError(f"not a sequence of numbers: element {strange!r} is of type {type(strange).__name__}")
+    try:
+        return np.array(items, dtype)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"expected sequences of equal length at every level: {error}") from None
+    except OverflowError as error:
+        raise RuntimeError(f"Overflow when unpacking long long: {error}") from None
+
+
+def _same_lengths(level: list) -> None:
+    for x in level:
+        if not isinstance(x, (list, tuple)) or len(x) != len(level[0]):
+            got = len(x) if isinstance(x, (list, tuple)) else type(x).__name__
+            raise ValueError(f"expected sequence of length {len(level[0])} at every place of a dimension (got {got})")
+
+
+def _nested_shape(items: Any) -> tuple[int, ...]:
+    shape = []
+    while isinstance(items, (list, tuple)):
+        shape.append(len(items))
+        items = items[0] if items else None
+    return tuple(shape)
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+    """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors); the dtype is inferred."""
+    check_device(device)
+    a = _infer(data)
+    a = np.array(a, to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy, order="C", copy=True)
+    return finish(a, requires_grad)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
+    """``data`` as a tensor, sharing memory (and history) where the dtype allows."""
+    check_device(device)
+    if isinstance(data, Variable):
+        return data if dtype is None else data.to(dtype)  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray):
+        t = from_numpy(data)
+        return t if dtype is None else t.to(dtype)
+    return tensor(data, dtype=dtype)
+
+
+
+
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+    """``obj`` as a tensor: shared where possible (``copy=None``), always (``False``) or never (``True``)."""
+    t = as_tensor(obj, dtype, device)
+    if copy:
+        t = t.detach().clone()
+    elif copy is False and not (t is obj or (isinstance(obj, np.ndarray) and np.shares_memory(t._a, obj))):
+        raise ValueError("can't alias arbitrary sequence or convert without a copy, and copy=False was asked for")
+    return t.requires_grad_() if requires_grad else t
+
+
+def from_numpy(ndarray: Any) -> Any:
+    """A tensor that shares memory with a NumPy array; raises ``TypeError`` for a dtype that tensors do not have."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    dtype = _dtypes.from_numpy(ndarray.dtype).numpy
+    if not ndarray.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order. Conversion between byte orders is currently "
+            "not supported."
+        )
+    if any(s < 0 for s in ndarray.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently "
+            "supported. (You can probably work around this by making a copy of your array with array.copy().)"
+        )
+    array = ndarray.view(np.ndarray) if type(ndarray) is not np.ndarray else ndarray
+    if array.dtype is not dtype:
+        array = array.view(dtype)
+    return wrap(array)
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Any:
+    """A 1-d tensor over the memory of a Python buffer."""
+    return finish(np.frombuffer(buffer, to_numpy(dtype), count, offset), requires_grad)
+
+
+def from_dlpack(ext_tensor: Any) -> Any:
+    """A tensor that shares memory with an object that speaks DLPack (an array of NumPy, PyTorch, JAX …)."""
+    return from_numpy(np.from_dlpack(ext_tensor))
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A zero-dimensional tensor of the default dtype."""
+    return tensor(s, dtype=dtype or _dtypes.get_default_dtype(), device=device, requires_grad=requires_grad)
+
+
+# -- filled --------------------------------------------------------------------------------------------------------
+
+
+def _filled(fill: Any, name: str, doc: str) -> tuple[Any, Any]:
+    """A creation function and its ``_like`` form."""
+
+    def function(
+        *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+        pin_memory: bool = False, memory_format: Any = None,
+    ) -> Any:  # fmt: skip
+        _check(device, layout, pin_memory)
+        d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy if out is None else out._a.dtype
+        return finish(fill(size_of(size), d), requires_grad, out)
+
+    def like(
+        input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+        pin_memory: bool = False, memory_format: Any = None,
+    ) -> Any:  # fmt: skip
+        _check(device, layout, pin_memory)
+        d = input._a.dtype if dtype is None else to_numpy(dtype)
+        return finish(fill(input._a.shape, d), requires_grad)
+
+    for f, n, text in ((function, name, doc), (like, f"{name}_like", doc + " The shape and dtype are another tensor's.")):
+        f.__name__ = f.__qualname__ = n
+        f.__doc__ = text
+    return function, like
+
+
+zeros, zeros_like = _filled(np.zeros, "zeros", "A tensor of zeros.")
+ones, ones_like = _filled(np.ones, "ones", "A tensor of ones.")
+empty, empty_like = _filled(np.empty, "empty", "A tensor of arbitrary values.")
+
+
+def full(
+    size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """A tensor filled with one value; the dtype is the value's unless given."""
+    _check(device, layout, pin_memory)
+    value = fill_value.item() if isinstance(fill_value, Variable) else fill_value
+    d = to_numpy(dtype) if dtype is not None else _dtypes.scalar_dtype(value)
+    return finish(np.full(size_of((size,) if not isinstance(size, int) else (size,)), value, d), requires_grad, out)
+
+
+def full_like(
+    input: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
+    pin_memory: bool = False, memory_format: Any = None,
+) -> Any:  # fmt: skip
+    """A tensor of another's shape and dtype, filled with one value."""
+    return full(
+        tuple(input._a.shape), fill_value, dtype=dtype or _dtypes.BY_NUMPY[input._a.dtype], layout=layout, device=device,
+        requires_grad=requires_grad, pin_memory=pin_memory,
+    )  # fmt: skip
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """start, start + step, …, up to but without ``end``; ``arange(n)`` starts at 0."""
+    _check(device, layout, pin_memory)
+    start, end, step = (x.item() if isinstance(x, Variable) else x for x in (start, end, step))
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    if not all(np.isfinite(x) for x in (start, end, step)):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
+    floats = any(isinstance(x, (float, np.floating)) for x in (start, end, step))
+    d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy if floats else np.dtype(np.int64)
+    n = int(np.ceil((end - start) / step))
+    if d.kind in "iu" and not floats:
+        a = (start + np.arange(n, dtype=np.int64) * step).astype(d)
+    elif d.kind in "iu":
+        a = (int(start) + np.arange(n, dtype=np.int64) * int(step)).astype(d) if int(step) else np.arange(start, end, step).astype(d)
+    else:
+        a = (start + np.arange(n, dtype=np.float64) * step).astype(d)
+    return finish(a, requires_grad, out)
+
+
+def range(  # noqa: A001
+    start: Any = 0, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Any:  # fmt: skip
+    """start, start + step, …, up to and with ``end``; always floating point unless a dtype is given."""
+    n = int((end - start) / step) + 1
+    return finish((start + np.arange(n) * step).astype(to_numpy(dtype) if dtype else _dtypes._Default.numpy), requires_grad, out)
+
+
+def linspace(
+    start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """``steps`` numbers from ``start`` to ``end``, evenly spaced, both ends included."""
+    _check(device, layout, pin_memory)
+    start, end = (x.item() if isinstance(x, Variable) else x for x in (start, end))
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
+    d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy
+    if d.kind in "iu":
+        a = np.trunc(np.linspace(start, end, steps)).astype(d)
+    else:  # counted from the nearer end, in the target's own precision, as PyTorch does
+        t = d.type
+        step = t((t(end) - t(start)) / t(max(steps - 1, 1)))
+        i = np.arange(steps).astype(d)
+        a = np.where(np.arange(steps) < steps // 2, t(start) + step * i, t(end) - step * (t(steps - 1) - i)).astype(d)
+        if steps == 1:
+            a[...] = start
+    return finish(a, requires_grad, out)
+
+
+def logspace(
+    start: Any, end: Any, steps: int, base: float = 10.0, *, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """base^start … base^end, evenly spaced in the exponent."""
+    _check(device, layout, pin_memory)
+    d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy
+    return finish(np.power(base, np.linspace(start, end, steps)).astype(d), requires_grad, out)
+
+
+def eye(
+    n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """Ones on the diagonal of an n × m matrix, zeros elsewhere."""
+    _check(device, layout, pin_memory)
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
+    return finish(np.eye(n, m, dtype=to_numpy(dtype) if dtype else _dtypes._Default.numpy), requires_grad, out)
+
+
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+    """A tensor of arbitrary values with the given strides (in elements)."""
+    _check(device, layout, pin_memory)
+    d = to_numpy(dtype) if dtype else _dtypes._Default.numpy
+    extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if all(size) else 0
+    raw = np.empty(extent, d)
+    return finish(np.lib.stride_tricks.as_strided(raw, tuple(size), tuple(s * d.itemsize for s in stride)), requires_grad)
+
+
+# -- methods: new tensors like this one ----------------------------------------------------------------------------
+
+
+def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+    """A new tensor with a copy of ``data``, of this tensor's dtype unless another is given."""
+    return tensor(data, dtype=dtype or _dtypes.BY_NUMPY[self._a.dtype], device=device, requires_grad=requires_grad)
+
+
+def _new(create: Any, name: str) -> Any:
+    def method(self: Any, *size: Any, dtype: Any = None, **settings: Any) -> Any:
+        return create(*size, dtype=dtype or _dtypes.BY_NUMPY[self._a.dtype], **settings)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"Like :func:`{create.__name__}`, in this tensor's dtype."
+    return method
+
+
+new_zeros, new_ones, new_empty, new_full = (_new(f, f"new_{f.__name__}") for f in (zeros, ones, empty, full))
+
+
+def is_tensor(obj: Any) -> bool:
+    """Whether ``obj`` is a tensor."""
+    return isinstance(obj, Variable)
+
+
+FUNCTIONS = (
+    "tensor", "as_tensor", "asarray", "from_numpy", "frombuffer", "from_dlpack", "scalar_tensor", "zeros", "zeros_like", "ones",
+    "ones_like", "empty", "empty_like", "empty_strided", "full", "full_like", "arange", "range", "linspace", "logspace", "eye",
+    "is_tensor",
+)  # fmt: skip
+METHODS = ("new_tensor", "new_zeros", "new_ones", "new_empty", "new_full")

@@ -1,0 +1,871 @@
+"""Elementwise arithmetic, comparison and logic, with PyTorch's promotion of dtypes.
+
+The simple functions of one tensor are a table at the end: name, and the derivative's product with a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina import _dtypes
+from lamina._dtypes import RANK, SCALAR_NAME, promote_numpy, scalar_dtype, to_numpy
+from lamina.autograd.graph import Op, Variable, check_cast, overwrite, wrap
+from lamina.engine import kernels as k
+
+# -- operands ------------------------------------------------------------------------------------------------------
+
+
+def _category(x: Any) -> tuple[int, np.dtype]:
+    """(0 for a dimensioned tensor, 1 for a zero-dimensional one, 2 for a number; its dtype)."""
+    if isinstance(x, Variable):
+        return (0 if x._a.ndim else 1), x._a.dtype
+    if isinstance(x, np.ndarray):
+        return (0 if x.ndim else 1), x.dtype
+    return 2, scalar_dtype(x)
+
+
+def result_numpy_dtype(*operands: Any) -> np.dtype:
+    """PyTorch's ``result_type``: the strongest kind of operand decides, unless a weaker one is of a higher category."""
+    best: list[Any] = [None, None, None]
+    for x in operands:
+        level, dtype = _category(x)
+        best[level] = dtype if best[level] is None else promote_numpy(best[level], dtype)
+    result = None
+    for dtype in best:
+        if dtype is None:
+            continue
+        if result is None:
+            result = dtype
+        elif RANK[dtype] > RANK[result]:
+            if RANK[result] == 2 and RANK[dtype] == 3:  # a real tensor beside a complex number keeps its precision
+                result = _dtypes.BY_NUMPY[result].to_complex().numpy
+            else:
+                result = dtype
+    return result
+
+
+def result_type(tensor1: Any, tensor2: Any) -> _dtypes.dtype:
+    """The dtype of an arithmetic operation on the two arguments, each a tensor or a number."""
+    return _dtypes.BY_NUMPY[result_numpy_dtype(tensor1, tensor2)]
+
+
+def _as_array(x: Any, dtype: np.dtype) -> Any:
+    if isinstance(x, Variable):
+        a = x._a
+    elif isinstance(x, np.ndarray):
+        a = x
+    else:
+        if dtype.kind in "iu" and isinstance(x, int):  # wrap around, as a cast in C does
+            bits = 8 * dtype.itemsize
+            x = (x + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1) if dtype.kind == "i" else x % (1 << bits)
+        return np.array(x, dtype)
+    return a if a.dtype is dtype else a.astype(dtype)
+
+
+def operands(x: Any, y: Any) -> tuple[Any, Any]:
+    """The arrays of two operands in their common dtype; the second may stay a Python number."""
+    if isinstance(x, Variable):
+        a = x._a
+        if isinstance(y, Variable):
+            if a.dtype is y._a.dtype:
+                return a, y._a
+        else:
+            kind = type(y)
+            if (kind is float or kind is int) and a.dtype.kind == "f":
+                return a, y
+    dtype = result_numpy_dtype(x, y)
+    return _as_array(x, dtype), _as_array(y, dtype)
+
+
+def _broadcastable(a: Any, b: Any, error: ValueError) -> RuntimeError:
+    """PyTorch's error for two shapes that do not broadcast."""
+    s, t = np.shape(a), np.shape(b)
+    for i in range(1, min(len(s), len(t)) + 1):
+        if s[-i] != t[-i] and 1 not in (s[-i], t[-i]):
+            dim = max(len(s), len(t)) - i
+            return RuntimeError(
+                f"The size of tensor a ({s[-i]}) must match the size of tensor b ({t[-i]}) at non-singleton dimension {dim}"
+            )
+    return RuntimeError(str(error))
+
+
+def _call(kernel: Any, a: Any, b: Any) -> Any:
+    try:
+        return kernel(a, b)
+    except ValueError as error:
+        raise _broadcastable(a, b, error) from None
+
+
+def store(out: Any, result: Any) -> Any:
+    """Write a result into the tensor that a caller gave as ``out``; resizes it when its shape differs."""
+    if not isinstance(out, Variable):
+        raise TypeError(f"out must be a Tensor, not {type(out).__name__}")
+    if result._requires or (out._requires and out._node is None):
+        from lamina.autograd.graph import mode
+
+        if mode.enabled:
+            raise RuntimeError(
+                "functions with out=... arguments don't support automatic differentiation, but one of the arguments requires "
+                "grad."
+            )
+    check_cast(result._a.dtype, out._a.dtype)
+    if out._a.shape != result._a.shape:
+        out._a = np.empty(result._a.shape, out._a.dtype)
+    return overwrite(out, result)
+
+
+# -- arithmetic of two ---------------------------------------------------------------------------------------------
+
+
+class Add(Op):
+    """x + y;   dL/dx = dL/dy = g"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        return _call(k.add, *operands(x, y))
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, grad
+
+
+class Sub(Op):
+    """x − y;   dL/dx = g, dL/dy = −g"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        return _call(k.sub, *operands(x, y))
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, -grad if ctx.needs(1) else None
+
+
+class Mul(Op):
+    """x·y;   dL/dx = g·y, dL/dy = g·x"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        return _call(k.mul, *operands(x, y))
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        return grad * _conj(y) if ctx.needs(0) else None, grad * _conj(x) if ctx.needs(1) else None
+
+
+class Div(Op):
+    """x/y;   dL/dx = g/y, dL/dy = −g·x/y²"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        a, b = operands(x, y)
+        if a.dtype.kind in "iub":
+            a, b = a.astype(_dtypes._Default.numpy), np.asarray(b).astype(_dtypes._Default.numpy)
+        return _call(k.div, a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        y = _conj(y)
+        gx = grad / y
+        return gx if ctx.needs(0) else None, -gx * _conj(x / _conj(y)) if ctx.needs(1) else None
+
+
+class Pow(Op):
+    """xʸ;   dL/dx = g·y·xʸ⁻¹, dL/dy = g·xʸ·log x (0 where x = 0 and y ≥ 0)"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        a, b = operands(x, y)
+        if a.dtype.kind in "iu" and not isinstance(y, Variable) and isinstance(y, int) and y < 0:
+            raise RuntimeError("Integers to negative integer powers are not allowed.")
+        if a.dtype.kind in "iu" and np.size(b) and np.min(b) < 0:
+            base = a.astype(np.float64)
+            return np.trunc(np.power(base, b)).astype(a.dtype)
+        if isinstance(y, int) and not isinstance(y, bool) and a.dtype.kind in "iufc":
+            b = y
+        return _call(k.pow, a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        gx = gy = None
+        if ctx.needs(0):
+            if isinstance(y, Variable):
+                gx = where(y == 0, 0.0, grad * (y * x ** (y - 1)))
+            elif y == 0:
+                gx = zeros_like(grad)
+            else:
+                gx = grad * (y * x ** (y - 1)) if y != 2 else grad * (x * 2)
+        if ctx.needs(1):
+            result = x**y
+            logarithm = log(x) if isinstance(x, Variable) else float(np.log(x)) if x > 0 else 0.0 if x == 0 else float("nan")
+            gy = grad * where((x == 0) & (y >= 0) if isinstance(x, Variable) else (y >= 0) & (x == 0), 0.0, result * logarithm)
+        return gx, gy
+
+
+class Maximum(Op):
+    """max(x, y), NaN wins;   the gradient goes to the larger, halved between equals"""
+
+    elementwise = True
+    kernel = "maximum"
+
+    @classmethod
+    def forward(cls, ctx, x, y):
+        ctx.save(x, y)
+        return _call(getattr(k, ctx.kernel), *operands(x, y))
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        half = where(x == y, 0.5, 1.0).to(grad.dtype) * grad
+        first = x > y if ctx.kernel in ("maximum", "fmax") else x < y
+        loses = first | (x == y)
+        return (
+            where(loses, half, 0.0) if ctx.needs(0) else None,
+            where(~first, half, 0.0) if ctx.needs(1) else None,
+        )
+
+
+class Minimum(Maximum):
+    """min(x, y), NaN wins;   the gradient goes to the smaller, halved between equals"""
+
+    kernel = "minimum"
+
+
+class Fmax(Maximum):
+    """max(x, y), a number wins over NaN"""
+
+    kernel = "fmax"
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        takes_x = (x >= y) | isnan(y) if ctx.kernel == "fmax" else (x <= y) | isnan(y)
+        return where(takes_x, grad, 0.0), where(takes_x, 0.0, grad)
+
+
+class Fmin(Fmax):
+    """min(x, y), a number wins over NaN"""
+
+    kernel = "fmin"
+
+
+class Atan2(Op):
+    """The angle of (y, x);   dL/dy = g·x/(x² + y²), dL/dx = −g·y/(x² + y²)"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, y, x):
+        ctx.save(y, x)
+        a, b = _floats(*operands(y, x))
+        return _call(k.atan2, a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, x = ctx.saved
+        scaled = grad / (x * x + y * y)
+        return scaled * x, -scaled * y
+
+
+class Fmod(Op):
+    """The remainder of x/y rounded towards zero (sign of x);   dL/dx = g, dL/dy = −g·trunc(x/y)"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        a, b = operands(x, y)
+        _no_integer_zero(a, b)
+        return _call(k.fmod, a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        return grad, -grad * div(x, y, rounding_mode="trunc") if ctx.needs(1) else None
+
+
+class Remainder(Op):
+    """x − y·⌊x/y⌋ (sign of y);   dL/dx = g, dL/dy = −g·⌊x/y⌋"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        a, b = operands(x, y)
+        _no_integer_zero(a, b)
+        return _call(k.remainder, a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        return grad, -grad * div(x, y, rounding_mode="floor") if ctx.needs(1) else None
+
+
+def _no_integer_zero(a: Any, b: Any) -> None:
+    if a.dtype.kind in "iu" and np.any(np.equal(b, 0)):
+        raise RuntimeError("ZeroDivisionError")
+
+
+def _floats(a: Any, b: Any) -> tuple[Any, Any]:
+    if a.dtype.kind in "iub":
+        return a.astype(_dtypes._Default.numpy), np.asarray(b).astype(_dtypes._Default.numpy)
+    return a, b
+
+
+def _conj(x: Any) -> Any:
+    return conj(x) if isinstance(x, Variable) and x._a.dtype.kind == "c" else x
+
+
+def _scaled(other: Any, alpha: Any) -> Any:
+    return other if alpha == 1 else mul(other, alpha) if isinstance(other, Variable) else other * alpha
+
+
+def _no_bool_sub(x: Any, y: Any) -> None:
+    for t in (x, y):
+        if (isinstance(t, Variable) and t._a.dtype.kind == "b") or isinstance(t, bool):
+            raise RuntimeError(
+                "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
+                "`~` or `logical_not()` operator instead."
+            )
+
+
+def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+    """input + alpha·other, elementwise with broadcasting."""
+    if alpha != 1:
+        other = _scaled(other, alpha)
+    r = Add.apply(input, other)
+    return r if out is None else store(out, r)
+
+
+def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
+    """input − alpha·other, elementwise with broadcasting; bool tensors raise ``RuntimeError``."""
+    if alpha != 1:
+        other = _scaled(other, alpha)
+    _no_bool_sub(input, other)
+    r = Sub.apply(input, other)
+    return r if out is None else store(out, r)
+
+
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Any:
+    """other − alpha·input."""
+    return sub(other, input, alpha=alpha)
+
+
+def mul(input: Any, other: Any, *, out: Any = None) -> Any:
+    """input·other, elementwise with broadcasting."""
+    r = Mul.apply(input, other)
+    return r if out is None else store(out, r)
+
+
+def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Any:
+    """input/other; integers give floats, unless ``rounding_mode`` is ``"trunc"`` (towards zero) or ``"floor"``."""
+    if rounding_mode is None:
+        r = Div.apply(input, other)
+    elif rounding_mode in ("trunc", "floor"):
+        r = wrap(_rounded_div(*operands(input, other), rounding_mode))
+    else:
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
+    return r if out is None else store(out, r)
+
+
+def _rounded_div(a: Any, b: Any, mode: str) -> Any:
+    _no_integer_zero(a, b)
+    if mode == "floor":
+        if a.dtype.kind == "f":  # x/0 is ±inf, as a division is; NumPy says NaN
+            return _call(k.where, np.equal(b, 0), k.div(a, b), k.floor_divide(a, b)) if np.any(np.equal(b, 0)) else _call(
+                k.floor_divide, a, b
+            )
+        return _call(k.floor_divide, a, b)
+    if a.dtype.kind == "f":
+        return k.trunc(_call(k.div, a, b))
+    quotient = _call(k.floor_divide, a, b)
+    return quotient + ((quotient < 0) & (quotient * b != a))
+
+
+def floor_divide(input: Any, other: Any, *, out: Any = None) -> Any:
+    """⌊input/other⌋."""
+    return div(input, other, rounding_mode="floor", out=out)
+
+
+def true_divide(input: Any, other: Any, *, out: Any = None) -> Any:
+    """input/other, always in floating point."""
+    return div(input, other, out=out)
+
+
+def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:  # noqa: A001
+    """inputᵉˣᵖᵒⁿᵉⁿᵗ, elementwise; either may be a number."""
+    r = Pow.apply(input, exponent)
+    return r if out is None else store(out, r)
+
+
+def _two(op: type[Op], name: str, doc: str) -> Callable[..., Any]:
+    def function(input: Any, other: Any, *, out: Any = None) -> Any:
+        r = op.apply(input, other)
+        return r if out is None else store(out, r)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+maximum = _two(Maximum, "maximum", "The larger of two elements; NaN wins.")
+minimum = _two(Minimum, "minimum", "The smaller of two elements; NaN wins.")
+fmax = _two(Fmax, "fmax", "The larger of two elements; a number wins over NaN.")
+fmin = _two(Fmin, "fmin", "The smaller of two elements; a number wins over NaN.")
+atan2 = _two(Atan2, "atan2", "The angle of the point (other, input) in (−π, π].")
+fmod = _two(Fmod, "fmod", "The remainder of input/other with the sign of input.")
+remainder = _two(Remainder, "remainder", "The remainder of input/other with the sign of other.")
+
+
+# -- comparison, logic and bits: no gradients ----------------------------------------------------------------------
+
+
+def _plain(kernel: Any, name: str, doc: str, prepare: Callable[[Any, Any], tuple] = operands) -> Callable[..., Any]:
+    def function(input: Any, other: Any, *, out: Any = None) -> Any:
+        r = wrap(_call(kernel, *prepare(input, other)))
+        if r._a.ndim > 2 and (getattr(input, "_hidden", False) or getattr(other, "_hidden", False)):
+            r._hidden = True
+        return r if out is None else store(out, r)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+def _truths(x: Any, y: Any) -> tuple[Any, Any]:
+    return tuple(t._a if isinstance(t, Variable) else np.asarray(t) for t in (x, y))  # type: ignore[return-value]
+
+
+def _integers(x: Any, y: Any) -> tuple[Any, Any]:
+    a, b = operands(x, y)
+    if a.dtype.kind not in "iub":
+        raise NotImplementedError(f"bitwise operations take integers or bools, but got {SCALAR_NAME[_dtypes.BY_NUMPY[a.dtype]]}")
+    return a, b
+
+
+eq = _plain(k.eq, "eq", "input == other, elementwise.")
+ne = _plain(k.ne, "ne", "input != other, elementwise.")
+lt = _plain(k.lt, "lt", "input < other, elementwise.")
+le = _plain(k.le, "le", "input <= other, elementwise.")
+gt = _plain(k.gt, "gt", "input > other, elementwise.")
+ge = _plain(k.ge, "ge", "input >= other, elementwise.")
+logical_and = _plain(k.logical_and, "logical_and", "Whether both elements are non-zero.", _truths)
+logical_or = _plain(k.logical_or, "logical_or", "Whether either element is non-zero.", _truths)
+logical_xor = _plain(k.logical_xor, "logical_xor", "Whether exactly one element is non-zero.", _truths)
+bitwise_and = _plain(k.bitwise_and, "bitwise_and", "input & other.", _integers)
+bitwise_or = _plain(k.bitwise_or, "bitwise_or", "input | other.", _integers)
+bitwise_xor = _plain(k.bitwise_xor, "bitwise_xor", "input ^ other.", _integers)
+bitwise_left_shift = _plain(k.left_shift, "bitwise_left_shift", "input << other.", _integers)
+bitwise_right_shift = _plain(k.right_shift, "bitwise_right_shift", "input >> other.", _integers)
+
+
+def _test(kernel: Any, name: str, doc: str) -> Callable[..., Any]:
+    def function(input: Any) -> Any:
+        return wrap(kernel(input._a))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+isnan = _test(k.isnan, "isnan", "Whether each element is NaN.")
+isinf = _test(k.isinf, "isinf", "Whether each element is infinite.")
+isfinite = _test(k.isfinite, "isfinite", "Whether each element is neither infinite nor NaN.")
+signbit = _test(k.signbit, "signbit", "Whether each element's sign bit is set.")
+
+
+def logical_not(input: Any, *, out: Any = None) -> Any:
+    """Whether each element is zero."""
+    r = wrap(k.logical_not(input._a))
+    return r if out is None else store(out, r)
+
+
+def bitwise_not(input: Any, *, out: Any = None) -> Any:
+    """All bits flipped; for bools, the negation."""
+    if input._a.dtype.kind not in "iub":
+        raise TypeError(
+            "~ (operator.invert) is only implemented on integer and Boolean-type tensors, but got "
+            f"{_dtypes.BY_NUMPY[input._a.dtype]}"
+        )
+    r = wrap(k.bitwise_not(input._a))
+    return r if out is None else store(out, r)
+
+
+# -- choosing, bounding, mixing ------------------------------------------------------------------------------------
+
+
+class Where(Op):
+    """x where the condition holds, else y;   each gets the gradient where it was taken"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, condition, x, y):
+        ctx.save(condition)
+        a, b = operands(x, y) if isinstance(x, Variable) or isinstance(y, Variable) else (x, y)
+        if not isinstance(x, Variable) and not isinstance(y, Variable):
+            dtype = result_numpy_dtype(x, y)
+            a, b = np.array(x, dtype), np.array(y, dtype)
+        elif not isinstance(b, np.ndarray):
+            b = a.dtype.type(b)
+        try:
+            return k.where(condition._a, a, b)
+        except ValueError as error:
+            raise _broadcastable(condition._a, a, error) from None
+
+    @staticmethod
+    def backward(ctx, grad):
+        (condition,) = ctx.saved
+        return (
+            None,
+            Where.apply(condition, grad, 0.0) if ctx.needs(1) else None,
+            Where.apply(condition, 0.0, grad) if ctx.needs(2) else None,
+        )
+
+
+def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
+    """``input`` where ``condition`` (bool), else ``other``; with the condition alone, the indices where it holds."""
+    if input is None and other is None:
+        return tuple(wrap(i) for i in np.nonzero(condition._a))
+    if isinstance(condition, bool):
+        condition = wrap(np.array(condition))
+    if condition._a.dtype.kind != "b" and condition._a.dtype != np.uint8:
+        raise RuntimeError(
+            f"where expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{SCALAR_NAME[_dtypes.BY_NUMPY[condition._a.dtype]]}"
+        )
+    if condition._a.dtype.kind != "b":
+        condition = wrap(condition._a.astype(bool))
+    r = Where.apply(condition, input, other)
+    return r if out is None else store(out, r)
+
+
+class Clamp(Op):
+    """min(max(x, low), high);   dL/dx = g where low ≤ x ≤ high"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, low, high):
+        ctx.save(x)
+        ctx.bounds = low, high
+        dtype = result_numpy_dtype(x, *(b for b in (low, high) if b is not None))
+        a = _as_array(x, dtype)
+        return k.clamp(a, *(None if b is None else dtype.type(b) for b in (low, high)))
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved
+        low, high = ctx.bounds
+        inside = ge(x, low) if low is not None else None
+        if high is not None:
+            below = le(x, high)
+            inside = below if inside is None else logical_and(inside, below)
+        return where(logical_or(inside, isnan(x)) if x._a.dtype.kind == "f" else inside, grad, 0.0), None, None
+
+
+def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:  # noqa: A002
+    """Each element moved into [min, max]; the bounds are numbers or tensors, and either may be missing."""
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    if isinstance(min, Variable) or isinstance(max, Variable):
+        r = input
+        if min is not None:
+            r = maximum(r, min if isinstance(min, Variable) else wrap(np.asarray(min)))
+        if max is not None:
+            r = minimum(r, max if isinstance(max, Variable) else wrap(np.asarray(max)))
+    else:
+        r = Clamp.apply(input, min, max)
+    return r if out is None else store(out, r)
+
+
+clip = clamp
+
+
+def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:  # noqa: A002
+    """Each element raised to at least ``min``."""
+    return clamp(input, min=min, out=out)
+
+
+def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:  # noqa: A002
+    """Each element lowered to at most ``max``."""
+    return clamp(input, max=max, out=out)
+
+
+def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
+    """input + weight·(end − input)."""
+    r = input + weight * (end - input)
+    return r if out is None else store(out, r)
+
+
+def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
+    """input + value·tensor1·tensor2."""
+    r = add(input, mul(tensor1, tensor2), alpha=value)
+    return r if out is None else store(out, r)
+
+
+def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
+    """input + value·tensor1/tensor2."""
+    r = add(input, div(tensor1, tensor2), alpha=value)
+    return r if out is None else store(out, r)
+
+
+def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Any = None) -> Any:
+    """NaN, +inf and −inf replaced by numbers (by default 0 and the dtype's largest and smallest)."""
+    if input._a.dtype.kind != "f":
+        r = input.clone()
+    else:
+        info = np.finfo(input._a.dtype)
+        r = where(isnan(input), float(nan or 0.0), input)
+        r = where(eq(r, float("inf")), float(info.max) if posinf is None else float(posinf), r)
+        r = where(eq(r, float("-inf")), float(info.min) if neginf is None else float(neginf), r)
+    return r if out is None else store(out, r)
+
+
+def zeros_like(x: Any) -> Any:
+    return wrap(np.zeros_like(x._a))
+
+
+# -- casts and copies ----------------------------------------------------------------------------------------------
+
+
+class ToCopy(Op):
+    """The same values in another dtype;   the walk casts the gradient back"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, dtype):
+        return k.cast(x._a, dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+def cast(input: Any, dtype: Any) -> Any:
+    """``input`` in another dtype; itself if it has that dtype already."""
+    d = to_numpy(dtype)
+    return input if input._a.dtype is d else ToCopy.apply(input, d)
+
+
+class Clone(Op):
+    """A copy;   dL/dx = g"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x):
+        return x._a.copy(order="K")
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class Contiguous(Op):
+    """A copy in row-major order;   dL/dx = g"""
+
+    @staticmethod
+    def forward(ctx, x):
+        return k.contiguous(x._a)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def clone(input: Any, *, memory_format: Any = None) -> Any:
+    """A copy that keeps its history; ``memory_format`` may ask for another order in memory."""
+    if memory_format is None or memory_format is _dtypes.preserve_format:
+        return Clone.apply(input)
+    if memory_format is _dtypes.contiguous_format:
+        return Contiguous.apply(input)
+    from lamina.ops.shape import to_memory_format
+
+    return to_memory_format(input, memory_format, copy=True)
+
+
+# -- functions of one tensor ---------------------------------------------------------------------------------------
+
+
+def _floating(x: Any) -> Any:
+    """The array of ``x``, in the default floating dtype if it holds integers."""
+    a = x._a
+    return a if a.dtype.kind in "fc" else a.astype(_dtypes._Default.numpy)
+
+
+def _one(name: str, rule: Any, doc: str, of_output: bool = False, floats: bool = True) -> Callable[..., Any]:
+    """A function of one tensor: its kernel has its name; ``rule(g, x)`` (or of the output) is the gradient."""
+    kernel = getattr(k, name)
+
+    class _Unary(Op):
+        elementwise = True
+        keeps_output = of_output
+
+        @staticmethod
+        def forward(ctx, x):
+            if not of_output:
+                ctx.save(x)
+            return kernel(_floating(x) if floats else x._a)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return rule(grad, ctx.output if of_output else ctx.saved[0])
+
+    _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
+    _Unary.__doc__ = doc
+    apply = _Unary.apply
+
+    def function(input: Any, *, out: Any = None) -> Any:
+        if not isinstance(input, Variable):
+            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+        r = apply(input)
+        return r if out is None else store(out, r)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+def _flat(grad: Any, x: Any) -> Any:
+    """The gradient of a step function: zero."""
+    return zeros_like(grad)
+
+
+_LN2, _LN10 = float(np.log(2)), float(np.log(10))
+
+neg = _one("neg", lambda g, x: -g, "−x", floats=False)
+abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False)  # noqa: A001
+sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
+exp = _one("exp", lambda g, y: g * y, "eˣ", of_output=True)
+exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", of_output=True)
+expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", of_output=True)
+log = _one("log", lambda g, x: g / x, "The natural logarithm")
+log2 = _one("log2", lambda g, x: g / (x * _LN2), "The logarithm to base 2")
+log10 = _one("log10", lambda g, x: g / (x * _LN10), "The logarithm to base 10")
+log1p = _one("log1p", lambda g, x: g / (x + 1), "log(1 + x)")
+sqrt = _one("sqrt", lambda g, y: g / (y * 2), "√x", of_output=True)
+rsqrt = _one("rsqrt", lambda g, y: g * (-0.5) * y**3, "1/√x", of_output=True)
+square = _one("square", lambda g, x: g * (x * 2), "x²", floats=False)
+reciprocal = _one("reciprocal", lambda g, y: -g * y * y, "1/x", of_output=True)
+sin = _one("sin", lambda g, x: g * cos(x), "sin x")
+cos = _one("cos", lambda g, x: -g * sin(x), "cos x")
+tan = _one("tan", lambda g, y: g * (y * y + 1), "tan x", of_output=True)
+asin = _one("asin", lambda g, x: g * rsqrt(1 - x * x), "arcsin x")
+acos = _one("acos", lambda g, x: -g * rsqrt(1 - x * x), "arccos x")
+atan = _one("atan", lambda g, x: g / (x * x + 1), "arctan x")
+sinh = _one("sinh", lambda g, x: g * cosh(x), "sinh x")
+cosh = _one("cosh", lambda g, x: g * sinh(x), "cosh x")
+asinh = _one("asinh", lambda g, x: g * rsqrt(x * x + 1), "arsinh x")
+acosh = _one("acosh", lambda g, x: g * rsqrt(x * x - 1), "arcosh x")
+atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
+floor = _one("floor", _flat, "The largest integer ≤ x", floats=False)
+ceil = _one("ceil", _flat, "The smallest integer ≥ x", floats=False)
+trunc = _one("trunc", _flat, "x without its fraction", floats=False)
+erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt")
+erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)")
+erfinv = _one("erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", of_output=True)
+conj = _one("conj", lambda g, x: conj(g), "The complex conjugate", floats=False)
+deg2rad = _one("deg2rad", lambda g, x: g * float(np.pi / 180), "x·π/180")
+rad2deg = _one("rad2deg", lambda g, x: g * float(180 / np.pi), "x·180/π")
+fix, sgn, negative, absolute = trunc, sign, neg, abs
+arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
+multiply, subtract, divide = mul, sub, div
+greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
+
+
+class Round(Op):
+    """The nearest integer, halves to even;   dL/dx = 0"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, decimals):
+        return x._a.copy() if x._a.dtype.kind in "iu" and decimals >= 0 else k.round(x._a, decimals)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return zeros_like(grad), None
+
+
+def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:  # noqa: A001
+    """The nearest integer (halves to even), or the nearest multiple of 10^−decimals."""
+    r = Round.apply(input, decimals)
+    return r if out is None else store(out, r)
+
+
+def frac(input: Any, *, out: Any = None) -> Any:
+    """x − trunc(x)."""
+    return sub(input, trunc(input), out=out)
+
+
+def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
+    """log(x/(1 − x)), with x moved into [eps, 1 − eps] first if ``eps`` is given."""
+    if eps is not None:
+        input = clamp(input, eps, 1 - eps)
+    return log(div(input, rsub(input, 1)), out=out)
+
+
+def positive(input: Any) -> Any:
+    """The tensor itself; a bool tensor raises ``RuntimeError``."""
+    if input._a.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
+    """log(eˣ + eʸ), without overflow."""
+    high = maximum(input, other).detach()
+    high = where(isfinite(high), high, 0.0)
+    return store_or_return(out, log(exp(input - high) + exp(other - high)) + high)
+
+
+def store_or_return(out: Any, result: Any) -> Any:
+    return result if out is None else store(out, result)
+
+
+FUNCTIONS = (
+    "add", "sub", "rsub", "mul", "div", "floor_divide", "true_divide", "pow", "maximum", "minimum", "fmax", "fmin", "atan2", "fmod",
+    "remainder", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "isnan", "isinf", "isfinite",
+    "signbit", "where", "clamp", "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "clone",
+    "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",
+    "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "trunc", "round",
+    "frac", "erf", "erfc", "erfinv", "conj", "deg2rad", "rad2deg", "fix", "sgn", "negative", "absolute", "arcsin", "arccos", "arctan",
+    "arctan2", "arcsinh", "arccosh", "arctanh", "multiply", "subtract", "divide", "greater", "greater_equal", "less",
+    "less_equal", "not_equal", "logit", "positive", "logaddexp", "result_type",
+)  # fmt: skip
+METHODS = tuple(n for n in FUNCTIONS if n not in ("where", "rsub", "result_type"))
+INPLACE = (
+    "add", "sub", "mul", "div", "floor_divide", "true_divide", "pow", "atan2", "fmod", "remainder", "eq", "ne", "lt", "le",
+    "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "clamp", "clip", "clamp_min", "clamp_max", "lerp", "addcmul",
+    "addcdiv", "nan_to_num", "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt",
+    "rsqrt", "square", "reciprocal", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+    "atanh", "floor", "ceil", "trunc", "round", "frac", "erf", "erfc", "erfinv", "sgn", "negative", "absolute",
+    "multiply", "subtract", "divide", "logit",
+)  # fmt: skip

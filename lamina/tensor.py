@@ -1,0 +1,643 @@
+"""The tensor: an array with a gradient and PyTorch's methods.
+
+The bookkeeping is in :class:`lamina.autograd.graph.Variable`; what a method computes is in ``lamina.ops``, whose tables say
+which functions are methods. Written here is what has no function: attributes, conversion, autograd, Python's protocols.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from lamina import _dtypes, ops
+from lamina._dtypes import BY_NUMPY, CPU, SCALAR_NAME, Size, check_device
+from lamina.autograd import backward as _walk
+from lamina.autograd import graph
+from lamina.autograd.graph import Handle, Variable, alias, check_writable, inplace, mode, overwrite, wrap
+from lamina.ops import creation, indexing, pointwise, shape
+
+
+class Tensor(Variable):
+    """An n-dimensional array over shared NumPy memory, with automatic differentiation.
+
+    ``Tensor(2, 3)`` is uninitialised, ``Tensor([1., 2.])`` holds data; prefer :func:`lamina.tensor` and its kin.
+    """
+
+    __array_priority__ = 1000
+    __hash__ = object.__hash__
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
+        t = object.__new__(cls)
+        if len(args) == 1 and not isinstance(args[0], (int, np.integer)):
+            data = args[0]
+            t._a = data._plain() if isinstance(data, Variable) else creation.tensor(data, dtype=_dtypes.get_default_dtype())._a
+        else:
+            t._a = np.empty(creation.size_of(args), _dtypes._Default.numpy)
+        return t
+
+    # -- attributes ------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Size:
+        """The size of each dimension."""
+        return Size(self._a.shape)
+
+    @property
+    def dtype(self) -> _dtypes.dtype:
+        """The type of the elements."""
+        return BY_NUMPY[self._a.dtype]
+
+    @property
+    def device(self) -> _dtypes.device:
+        """Always the CPU."""
+        return CPU
+
+    @property
+    def layout(self) -> _dtypes.layout:
+        return _dtypes.strided
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._a.ndim
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are computed for this tensor."""
+        if self._base is not None:
+            self._history()
+        return self._requires
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Ask for gradients of this leaf (or no longer); raises ``RuntimeError`` for integers and for non-leaves."""
+        if requires_grad:
+            if self._a.dtype.kind not in "fc":
+                raise RuntimeError(
+                    "only Tensors of floating point and complex dtype can require gradients, but got "
+                    f"{SCALAR_NAME[self.dtype]}"
+                )
+            if self._inference and not mode.inference:
+                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        elif not self.is_leaf:
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph "
+                "that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        if self._history()[0] is None:
+            self._requires = bool(requires_grad)
+        return self
+
+    @property
+    def grad(self) -> Any:
+        """The gradient accumulated by ``backward``, or ``None``."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
+            if value._a.shape != self._a.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: got {list(value._a.shape)}, expected {list(self._a.shape)}"
+                )
+            if value._a.dtype != self._a.dtype:
+                raise RuntimeError(
+                    f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with dtype '{self.dtype}'. "
+                    "Please ensure that the gradient and the tensor have the same dtype"
+                )
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    @property
+    def grad_fn(self) -> Any:
+        """The node that computed this tensor, or ``None`` for a leaf."""
+        return self._history()[0]
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        return self._history()[0] is None
+
+    @property
+    def output_nr(self) -> int:
+        return self._index
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory as a tensor without history, not watched by version checks."""
+        return alias(self, share_version=False)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+        if value._a.dtype.kind not in "fc" and self._requires:
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        self._a, self._hidden = value._plain(), False
+        self._version = graph.Version()
+
+    @property
+    def _version_number(self) -> int:
+        return 0 if self._version is None else self._version.n
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802
+        """All dimensions in reverse order."""
+        return shape.permute(self, tuple(range(self._a.ndim - 1, -1, -1)))
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802
+        """The last two dimensions exchanged."""
+        if self._a.ndim < 2:
+            raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self._a.ndim}-D tensor.")
+        return shape.transpose(self, -2, -1)
+
+    @property
+    def H(self) -> Tensor:  # noqa: N802
+        """The conjugate transpose of a matrix."""
+        if self._a.ndim not in (0, 2):
+            raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self._a.ndim}-D tensor.")
+        return pointwise._conj(shape.transpose(self, 0, 1)) if self._a.ndim else pointwise._conj(self)
+
+    mH = property(lambda self: pointwise._conj(self.mT))  # noqa: N815
+
+    @property
+    def itemsize(self) -> int:
+        return self._a.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self._a.nbytes
+
+    is_cuda = is_mps = is_xpu = is_meta = is_sparse = is_quantized = is_nested = is_mkldnn = False
+    is_cpu = True
+    names = property(lambda self: (None,) * self._a.ndim)
+    name = None
+
+    @property
+    def is_inference_tensor(self) -> bool:
+        return self._inference
+
+    def is_inference(self) -> bool:
+        """Whether this tensor was made in inference mode."""
+        return self._inference
+
+    # -- size and kind ---------------------------------------------------------------------------------------------
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or the size of one dimension."""
+        return Size(self._a.shape) if dim is None else self._a.shape[self._dim(dim)]
+
+    def _dim(self, dim: int) -> int:
+        n = self._a.ndim
+        if not -n <= dim < n:
+            bound = max(n, 1)
+            raise IndexError(f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})")
+        return dim % n
+
+    def dim(self) -> int:
+        """The number of dimensions."""
+        return self._a.ndim
+
+    ndimension = dim
+
+    def numel(self) -> int:
+        """The number of elements."""
+        return self._a.size
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """The bytes of one element."""
+        return self._a.itemsize
+
+    def is_floating_point(self) -> bool:
+        return self._a.dtype.kind == "f"
+
+    def is_complex(self) -> bool:
+        return self._a.dtype.kind == "c"
+
+    def is_signed(self) -> bool:
+        return self._a.dtype.kind in "ifc"
+
+    def get_device(self) -> int:
+        """-1: the CPU."""
+        return -1
+
+    def data_ptr(self) -> int:
+        """The address of the first element."""
+        return self._plain().ctypes.data
+
+    def is_shared(self) -> bool:
+        return False
+
+    def share_memory_(self) -> Tensor:
+        return self
+
+    def is_pinned(self) -> bool:
+        return False
+
+    def is_set_to(self, tensor: Tensor) -> bool:
+        """Whether both are the same view of the same memory."""
+        a, b = self._plain(), tensor._plain()
+        return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides
+
+    # -- conversion ------------------------------------------------------------------------------------------------
+
+    def item(self) -> Any:
+        """The only element as a Python number; raises ``RuntimeError`` if there are none or several."""
+        if self._a.size != 1:
+            raise RuntimeError(f"a Tensor with {self._a.size} elements cannot be converted to Scalar")
+        return self._a.item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists of Python numbers."""
+        return self._a.tolist()
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The array that this tensor shares its memory with; raises ``RuntimeError`` if it requires a gradient."""
+        if self.requires_grad and not force:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        return self._plain()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        a = self.numpy()
+        if dtype is not None and a.dtype != dtype:
+            if copy is False:
+                raise ValueError(f"a copy is needed to convert {a.dtype} to {np.dtype(dtype)}, and copy=False was asked for")
+            return a.astype(dtype)
+        return a.copy() if copy else a
+
+    def __array_wrap__(self, array: np.ndarray, context: Any = None, return_scalar: bool = False) -> Any:
+        if array.dtype == bool:
+            array = array.astype(np.uint8)
+        return creation.from_numpy(np.asarray(array))
+
+    def __dlpack__(self, **settings: Any) -> Any:
+        if self.requires_grad:
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        return self._plain().__dlpack__(**settings)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._a.__dlpack_device__()  # type: ignore[return-value]
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """This tensor in another dtype or memory format: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``.
+
+        Returns the tensor itself when nothing changes and ``copy`` is not set.
+        """
+        dtype = kwargs.pop("dtype", None)
+        duplicate, form = kwargs.pop("copy", False), kwargs.pop("memory_format", None)
+        kwargs.pop("non_blocking", None)
+        if "device" in kwargs:
+            check_device(kwargs.pop("device"))
+        if "other" in kwargs:
+            args = (kwargs.pop("other"), *args)
+        if kwargs:
+            raise TypeError(f"to() got an unexpected keyword argument {next(iter(kwargs))!r}")
+        for i, a in enumerate(args):
+            if isinstance(a, _dtypes.dtype):
+                dtype = a
+            elif isinstance(a, Tensor):
+                dtype = a.dtype
+            elif isinstance(a, bool):
+                duplicate = a if i and isinstance(args[i - 1], bool) or len(args) > 2 else duplicate
+            elif isinstance(a, _dtypes.memory_format):
+                form = a
+            elif a is not None:
+                check_device(a)
+        result = self if dtype is None else pointwise.cast(self, dtype)
+        if form is not None and form is not _dtypes.preserve_format:
+            result = shape.to_memory_format(result, form)
+        return result.clone() if duplicate and result is self else result
+
+    def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:
+        """The tensor type's name, such as ``torch.FloatTensor``; with an argument, a cast."""
+        if dtype is None:
+            return graph.type_name(self._a)
+        if isinstance(dtype, str):
+            named = {f"torch.{n}Tensor": d for d, n in SCALAR_NAME.items()}
+            if dtype not in named:
+                raise ValueError(f"invalid type: {dtype!r}")
+            dtype = named[dtype]
+        elif isinstance(getattr(dtype, "dtype", None), _dtypes.dtype):
+            dtype = dtype.dtype
+        return self.to(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """This tensor in the dtype of another."""
+        return self.to(other.dtype)
+
+    def cpu(self, memory_format: Any = None) -> Tensor:
+        """The tensor itself."""
+        return self
+
+    def cuda(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Raises: lamina runs on the CPU only."""
+        return self.to("cuda")
+
+    def pin_memory(self, device: Any = None) -> Tensor:
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+    # -- autograd --------------------------------------------------------------------------------------------------
+
+    def backward(
+        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+    ) -> None:
+        """Accumulate the gradients of this tensor with respect to the leaves into their ``.grad``."""
+        _walk.backward(self, gradient, retain_graph, create_graph, inputs)
+
+    def detach(self) -> Tensor:
+        """The same memory as a tensor without history."""
+        return alias(self)
+
+    def detach_(self) -> Tensor:
+        """Forget this tensor's history; raises ``RuntimeError`` on a view."""
+        if self._base is not None and self._requires:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        self._node, self._index, self._requires = None, 0, False
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep ``.grad`` of this non-leaf when ``backward`` passes it."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        node, index = self._history()
+        if node is not None and not self._retains:
+            self._retains = True
+            if node._retain is None:
+                node._retain = {}
+            node._retain[index] = weakref.ref(self)
+
+    @property
+    def retains_grad(self) -> bool:
+        return self._retains
+
+    def register_hook(self, hook: Any) -> Handle:
+        """Call ``hook(grad)`` whenever this tensor's gradient is computed; what it returns replaces the gradient."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        node, index = self._history()
+        if node is None:
+            if self._hooks is None:
+                self._hooks = {}
+            return Handle(self._hooks, hook)
+        if node._hooks is None:
+            node._hooks = {}
+        return Handle(node._hooks.setdefault(index, {}), hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Any) -> Handle:
+        """Call ``hook(leaf)`` after a gradient was added to this leaf's ``.grad``."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if not self.is_leaf:
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        if self._after_hooks is None:
+            self._after_hooks = {}
+        return Handle(self._after_hooks, hook)
+
+    # -- Python's protocols ----------------------------------------------------------------------------------------
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        from lamina._formatting import tensor_repr
+
+        return tensor_repr(self)
+
+    def __format__(self, spec: str) -> str:
+        if self._a.ndim == 0:
+            return self._a.item().__format__(spec)
+        return object.__format__(self, spec)
+
+    def __len__(self) -> int:
+        if self._a.ndim == 0:
+            raise TypeError("len() of a 0-d tensor")
+        return self._a.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self._a.ndim == 0:
+            raise TypeError("iteration over a 0-d tensor")
+        return iter(self.unbind(0))  # type: ignore[attr-defined]
+
+    def __bool__(self) -> bool:
+        if self._a.size != 1:
+            if self._a.size == 0:
+                raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+            raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        return bool(self._a.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        if self._a.dtype.kind not in "iub" or self._a.size != 1:
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self._a.item())
+
+    def __contains__(self, element: Any) -> bool:
+        if isinstance(element, (Tensor, int, float, complex, bool)):
+            return bool((self == element)._a.any())
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return indexing.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        indexing.setitem(self, index, value)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if id(self) in memo:
+            return memo[id(self)]
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. If you "
+                "were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
+                "https://github.com/pytorch/pytorch/pull/103001"
+            )
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        twin._a = self._plain().copy(order="K")
+        twin._requires = self._requires
+        if self._grad is not None:
+            twin._grad = copy.deepcopy(self._grad, memo)
+        for name, value in self.__dict__.items():
+            if name not in _BOOKKEEPING:
+                twin.__dict__[name] = copy.deepcopy(value, memo)
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not self.is_leaf and self._requires:
+            raise RuntimeError("a non-leaf tensor that requires a gradient cannot be pickled; detach() it first")
+        extra = {name: value for name, value in self.__dict__.items() if name not in _BOOKKEEPING}
+        return _rebuild, (type(self), np.ascontiguousarray(self._a).reshape(self._a.shape), self._requires, extra)
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(dir(type(self))) | set(self.__dict__))
+
+    # -- operators -------------------------------------------------------------------------------------------------
+
+    def __pow__(self, other: Any) -> Any:
+        return _operator(pointwise.pow, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return _operator(pointwise.pow, other, self)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _operator(pointwise.sub, other, self)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _operator(pointwise.div, other, self)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _operator(pointwise.floor_divide, other, self)
+
+    def __rmod__(self, other: Any) -> Any:
+        return _operator(pointwise.remainder, other, self)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return NotImplemented
+
+    def __rlshift__(self, other: Any) -> Any:
+        return _operator(pointwise.bitwise_left_shift, other, self)
+
+    def __rrshift__(self, other: Any) -> Any:
+        return _operator(pointwise.bitwise_right_shift, other, self)
+
+    def __neg__(self) -> Any:
+        if self._a.dtype.kind == "b":
+            raise RuntimeError(
+                "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+                "`logical_not()` operator instead."
+            )
+        return pointwise.neg(self)
+
+    def __pos__(self) -> Any:
+        return pointwise.positive(self)
+
+    def __abs__(self) -> Any:
+        return pointwise.abs(self)
+
+    def __invert__(self) -> Any:
+        return pointwise.bitwise_not(self)
+
+
+_BOOKKEEPING = frozenset(
+    "_a _node _index _requires _grad _version _hidden _base _replay _rebased _stamp _hooks _after_hooks _retains _inference".split()
+)
+_NUMBERS = (int, float, complex, Variable, np.generic, np.ndarray)
+
+
+def _rebuild(kind: type, array: np.ndarray, requires: bool, extra: dict) -> Any:
+    t = object.__new__(kind)
+    t._a = np.asarray(array) if array.flags.writeable else np.array(array)
+    t._requires = requires
+    t.__dict__.update(extra)
+    return t
+
+
+def _operator(function: Any, x: Any, y: Any) -> Any:
+    other = y if isinstance(x, Variable) else x
+    if not isinstance(other, _NUMBERS):
+        return NotImplemented
+    if isinstance(other, np.ndarray):
+        other = creation.from_numpy(other)
+        x, y = (x, other) if isinstance(x, Variable) else (other, y)
+    return function(x, y)
+
+
+def _binary(op: Any, function: Any) -> Any:
+    """An operator method; two tensors, or a tensor and a float, go to the operation without a detour."""
+    apply = op.apply if op is not None else None
+
+    def method(self: Any, other: Any) -> Any:
+        if apply is not None and (isinstance(other, Variable) or type(other) is float):
+            return apply(self, other)
+        return _operator(function, self, other)
+
+    return method
+
+
+def _augmented(name: str, function: Any) -> Any:
+    method = inplace(function, name + "_")
+
+    def operator(self: Any, other: Any) -> Any:
+        if not isinstance(other, _NUMBERS):
+            return NotImplemented
+        return method(self, other)
+
+    return operator
+
+
+def _fill_in() -> None:
+    """Give the class its operators and the methods that the operations' tables name."""
+    p = pointwise
+    direct = {"add": p.Add, "mul": p.Mul, "truediv": p.Div}
+    for name, function in {
+        "add": p.add, "sub": p.sub, "mul": p.mul, "truediv": p.div, "floordiv": p.floor_divide, "mod": p.remainder, "and": p.bitwise_and,
+        "or": p.bitwise_or, "xor": p.bitwise_xor, "lshift": p.bitwise_left_shift, "rshift": p.bitwise_right_shift,
+        "matmul": ops.METHODS.get("matmul"),
+    }.items():  # fmt: skip
+        if function is None:
+            continue
+        setattr(Tensor, f"__{name}__", _binary(direct.get(name), function))
+        if name in ("add", "mul", "and", "or", "xor"):
+            setattr(Tensor, f"__r{name}__", _binary(direct.get(name), function))
+        if name != "matmul":
+            setattr(Tensor, f"__i{name}__", _augmented(function.__name__, function))
+    Tensor.__ipow__ = _augmented("pow", p.pow)  # type: ignore[attr-defined]
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(Tensor, f"__{name}__", _comparison(getattr(p, name), name))
+    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # setting __eq__ does not unset it, but let it be seen
+    for name, function in ops.METHODS.items():
+        if name not in Tensor.__dict__:
+            setattr(Tensor, name, function)
+    for name, function in ops.INPLACE.items():
+        if name + "_" not in Tensor.__dict__:
+            setattr(Tensor, name + "_", inplace(function, name + "_"))
+    for name in ("double", "float", "half", "long", "int", "short", "char", "byte", "bool", "cfloat", "cdouble"):
+        dtype = {"char": _dtypes.int8, "byte": _dtypes.uint8}.get(name) or getattr(_dtypes, name)
+        setattr(Tensor, name, _cast_method(name, dtype))
+
+
+def _comparison(function: Any, name: str) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        if not isinstance(other, _NUMBERS):
+            return NotImplemented
+        return _operator(function, self, other)
+
+    return method
+
+
+def _cast_method(name: str, dtype: Any) -> Any:
+    def method(self: Any, memory_format: Any = None) -> Any:
+        return pointwise.cast(self, dtype)
+
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"This tensor as {dtype!r}."
+    return method
+
+
+graph.set_tensor_type(Tensor)
+_fill_in()
