@@ -13,7 +13,7 @@ from lamina.autograd import (
     enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
 )  # fmt: skip
 from lamina.ops import *  # noqa: F403  # the functions of the families, by their tables
-from lamina.tensor import Tensor
+from lamina._tensor import Tensor
 
 __version__ = "0.1.0"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lamina.autograd import graph
 from lamina.autograd.anomaly import detect_anomaly, set_detect_anomaly
-from lamina.autograd.backward import backward, grad
+from lamina.autograd.walk import backward, grad
 from lamina.autograd.function import Function, FunctionCtx, once_differentiable
 from lamina.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from lamina.autograd.grad_mode import (

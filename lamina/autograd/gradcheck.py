@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.autograd.backward import grad
+from lamina.autograd.walk import grad
 from lamina.autograd.graph import Variable, mode, wrap
 
 

@@ -5,7 +5,7 @@
   where its inputs came from (``edges``), what the rule needs (``save``), and the rule itself (``backward``).
 * :func:`overwrite` gives a tensor a new value in place, and through it the tensors that share its memory.
 
-The walk over the graph is in ``backward.py``. A rule is made of operations on tensors, so that it can be differentiated
+The walk over the graph is in ``walk.py``. A rule is made of operations on tensors, so that it can be differentiated
 again; undoing a broadcast or a promotion of an input is the walk's business, never a rule's.
 """
 
@@ -89,11 +89,11 @@ class Variable:
 
 
 _new = object.__new__
-_Tensor: Any = Variable  # lamina.tensor.Tensor, once that is imported: what results are made of
+_Tensor: Any = Variable  # lamina._tensor.Tensor, once that is imported: what results are made of
 
 
 def set_tensor_type(kind: type) -> None:
-    """Name the class of which results are instances (``lamina.tensor`` calls this once)."""
+    """Name the class of which results are instances (``lamina._tensor`` calls this once)."""
     global _Tensor
     _Tensor = kind
 

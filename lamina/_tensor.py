@@ -15,10 +15,15 @@ import numpy as np
 
 from lamina import _dtypes, ops
 from lamina._dtypes import BY_NUMPY, CPU, SCALAR_NAME, Size, check_device
-from lamina.autograd import backward as _walk
+from lamina.autograd import walk as _walk
 from lamina.autograd import graph
 from lamina.autograd.graph import Handle, Variable, alias, check_writable, inplace, mode, overwrite, wrap
-from lamina.ops import creation, indexing, pointwise, shape
+from lamina.ops import creation, pointwise
+
+try:
+    from lamina.ops import indexing, shape
+except ImportError:
+    indexing = shape = None
 
 
 class Tensor(Variable):
