@@ -11,6 +11,7 @@ Without one, a single warning says what is missing, and NumPy serves every call.
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import ctypes.util
 import os
@@ -142,7 +143,8 @@ def _in_package() -> Iterator[str]:
 def _open(path: str) -> Library:
     if not path:
         raise OSError("no system library")
-    dll = ctypes.CDLL(path)
+    with _brief_waits():
+        dll = ctypes.CDLL(path)
     try:
         ask = dll.dnnl_version
     except AttributeError:
@@ -154,3 +156,23 @@ def _open(path: str) -> Library:
     if version[0] != MINIMUM[0] or version[:2] < MINIMUM:
         raise OSError(f"{path} is oneDNN {'.'.join(map(str, version))}; 3.2 or a later 3.x is needed")
     return Library(dll, ctypes.PyDLL(path), path, version, RUNTIMES.get(found.cpu_runtime, "unknown"))
+
+
+@contextlib.contextmanager
+def _brief_waits() -> Iterator[None]:
+    """Have GNU OpenMP, which reads its settings when it is loaded, put idle threads to sleep after some 20
+    us.
+
+    By default they spin for milliseconds, and any other busy process or thread pool then costs whole time
+    slices: on two cores with a neighbour, an activation of 10,000 numbers took 494 us on average instead of
+    5. In an unbroken row of calls the short wait is as fast. The user's own setting goes first, and the
+    environment is left as it was.
+    """
+    if any(name in os.environ for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = "1000"
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
