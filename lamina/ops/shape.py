@@ -1,0 +1,821 @@
+"""Views and other changes of shape: the same numbers, seen differently.
+
+A view shares its input's memory, so writing to one writes to the other. What cannot be a view (a flip, a reshape of
+numbers that do not lie in order) is a copy, exactly where PyTorch makes one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from lamina import _dtypes
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina.autograd.graph import Op, Variable, ViewOp, alias, mode, type_name, wrap
+from lamina.engine import kernels as k
+
+# -- arguments -----------------------------------------------------------------------------------------------------
+
+
+def wrap_dim(dim: Any, ndim: int) -> int:
+    """``dim`` counted from the front; raises ``IndexError`` if a tensor of ``ndim`` dimensions has none such."""
+    if type(dim) is not int:
+        dim = _integer(dim, "dim")
+    n = ndim or 1
+    if -n <= dim < n:
+        return dim if dim >= 0 else dim + n
+    raise IndexError(f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {dim})")
+
+
+def wrap_dims(dims: Any, ndim: int) -> tuple[int, ...]:
+    """Several dimensions counted from the front, each at most once; an int counts as one dimension."""
+    if not isinstance(dims, (tuple, list)):
+        return (wrap_dim(dims, ndim),)
+    found = tuple([wrap_dim(d, ndim) for d in dims])
+    if len(set(found)) < len(found):
+        twice = next(d for i, d in enumerate(found) if d in found[:i])
+        raise RuntimeError(f"dim {twice} appears multiple times in the list of dims")
+    return found
+
+
+def _integer(x: Any, name: str) -> int:
+    if isinstance(x, (bool, float, str)) or x is None:
+        raise TypeError(f"argument '{name}' must be int, not {type(x).__name__}: {x!r}")
+    return index(x)
+
+
+def sizes(args: tuple, name: str = "size") -> tuple[int, ...]:
+    """The sizes in ``f(2, 3)`` or ``f((2, 3))`` as a tuple of ints."""
+    if len(args) == 1 and isinstance(args[0], (tuple, list)):
+        args = args[0]
+    for n in args:
+        if type(n) is not int:
+            return tuple([_integer(n, name) for n in args])
+    return tuple(args)
+
+
+def tensor_list(tensors: Any, name: str) -> tuple:
+    """A tuple or list of tensors as a tuple; anything else raises ``TypeError``."""
+    if not isinstance(tensors, (tuple, list)):
+        raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Variable):
+            raise TypeError(f"{name}(): expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    return tuple(tensors)
+
+
+def _tensor(x: Any, name: str) -> Any:
+    if not isinstance(x, Variable):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
+    return x
+
+
+def infer_size(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
+    """``shape`` with its −1, if any, replaced by what makes it hold ``numel`` elements."""
+    known, unknown = 1, -1
+    for i, n in enumerate(shape):
+        if n >= 0:
+            known *= n
+        elif n == -1:
+            if unknown >= 0:
+                raise RuntimeError("only one dimension can be inferred")
+            unknown = i
+        else:
+            raise RuntimeError(f"invalid shape dimension {n} at index {i} of shape {list(shape)}")
+    if unknown < 0:
+        if known == numel:
+            return shape
+    elif known:
+        if numel % known == 0:
+            return (*shape[:unknown], numel // known, *shape[unknown + 1 :])
+    elif numel == 0:
+        raise RuntimeError(
+            f"cannot reshape tensor of 0 elements into shape {list(shape)} because the unspecified dimension size -1 can be any "
+            "value and is ambiguous"
+        )
+    raise RuntimeError(f"shape '{list(shape)}' is invalid for input of size {numel}")
+
+
+# -- views ---------------------------------------------------------------------------------------------------------
+
+
+class _Memory:
+    """What NumPy makes an array of when it is handed an address: the way to a view of any strides."""
+
+    __slots__ = ("__array_interface__", "base")
+
+    def __init__(self, interface: dict, base: np.ndarray) -> None:
+        self.__array_interface__, self.base = interface, base
+
+
+def strided(a: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> np.ndarray:
+    """A view of the memory at ``a``, with strides and offset in bytes; the caller answers for the bounds."""
+    interface = dict(a.__array_interface__)
+    address, readonly = interface["data"]
+    interface["shape"], interface["strides"], interface["data"] = shape, strides, (address + offset, readonly)
+    return np.asarray(_Memory(interface, a))
+
+
+class Look(ViewOp):
+    """A view ``look(array, *arguments)`` that shows each element at most once;   dL/dx = g in its place, 0 elsewhere"""
+
+    @staticmethod
+    def look(a: np.ndarray, *arguments: Any) -> np.ndarray:
+        raise NotImplementedError
+
+    @staticmethod
+    def forward(ctx, x, *arguments):
+        ctx.shape, ctx.arguments = x._a.shape, arguments
+        return ctx.look(x._a, *arguments)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Embed.apply(grad, ctx.shape, type(ctx), ctx.arguments)
+
+
+class Embed(Op):
+    """Zeros with x in the place that a view shows;   dL/dx = that view of g"""
+
+    @staticmethod
+    def forward(ctx, x, shape, view, arguments):
+        ctx.view, ctx.arguments = view, arguments
+        return k.embed(x._a, shape, view.look, arguments)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ctx.view.apply(grad, *ctx.arguments), None, None, None
+
+
+class View(ViewOp):
+    """x in another shape;   dL/dx = g in the old shape"""
+
+    @staticmethod
+    def forward(ctx, x, shape):
+        a = x._a
+        ctx.shape = a.shape
+        v = a.reshape(shape)
+        if not a.flags.c_contiguous and a.size and not np.may_share_memory(a, v):
+            raise RuntimeError(
+                "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
+                f"contiguous subspaces): shape {list(a.shape)}, stride {list(stride(x))} cannot be seen as {list(shape)}. "
+                "Use .reshape(...) instead."
+            )
+        return v
+
+    @staticmethod
+    def backward(ctx, grad):
+        return reshape(grad, ctx.shape)
+
+
+class UnsafeView(Op):
+    """A copy of x in another shape;   dL/dx = g in the old shape"""
+
+    @staticmethod
+    def forward(ctx, x, shape):
+        ctx.shape = x._a.shape
+        return k.reshape_copy(x._a, shape)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return reshape(grad, ctx.shape), None
+
+
+def _viewable(a: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Whether ``a`` can take ``shape`` without a copy."""
+    if a.flags.c_contiguous or not a.size:
+        return True
+    # Runs of axes that lie in order in memory, innermost first, as [elements, innermost stride] ...
+    runs: list[list[int]] = []
+    for n, s in zip(reversed(a.shape), reversed(a.strides), strict=True):
+        if n == 1:
+            continue
+        if runs and s == runs[-1][0] * runs[-1][1]:
+            runs[-1][0] *= n
+        else:
+            runs.append([n, s])
+    # ... each of which a group of the new axes must fill exactly.
+    todo = iter(n for n in reversed(shape) if n != 1)
+    for elements, _ in runs:
+        filled = 1
+        while filled < elements:
+            filled *= next(todo)
+        if filled != elements:
+            return False
+    return True
+
+
+def view(input: Any, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
+    """The same memory in another shape, one of whose sizes may be −1; or, given a dtype, its bytes read as that dtype.
+
+    Raises ``RuntimeError`` if the sizes do not multiply up to the number of elements, or if the elements do not lie in
+    memory in the order that the new shape asks for (then ``reshape`` copies).
+    """
+    if size is not None:
+        shape = (size,)
+    if dtype is not None or (len(shape) == 1 and isinstance(shape[0], _dtypes.dtype)):
+        return _view_dtype(input, dtype or shape[0])
+    if not shape:
+        raise TypeError("view() received no arguments, but expects a shape or a dtype")
+    return View.apply(input, infer_size(sizes(shape), input._a.size))
+
+
+def _view_dtype(input: Any, dtype: _dtypes.dtype) -> Any:
+    a, new = input._plain(), dtype.numpy
+    if a.dtype == new:
+        return View.apply(input, a.shape)
+    old = a.dtype.itemsize
+    if old != new.itemsize:
+        names = f"to view {SCALAR_NAME[BY_NUMPY[a.dtype]]} as {SCALAR_NAME[dtype]} (different element sizes)"
+        if a.ndim == 0:
+            raise RuntimeError(f"self.dim() cannot be 0 {names}")
+        if a.shape[-1] > 1 and a.strides[-1] != old:
+            raise RuntimeError(f"self.stride(-1) must be 1 {names}, but got {a.strides[-1] // old}")
+        if new.itemsize > old:
+            ratio = new.itemsize // old
+            if a.shape[-1] % ratio:
+                raise RuntimeError(f"self.size(-1) must be divisible by {ratio} {names}, but got {a.shape[-1]}")
+            for i, s in enumerate(a.strides[:-1]):
+                if s % new.itemsize and a.shape[i] > 1:
+                    raise RuntimeError(f"self.stride({i}) must be divisible by {ratio} {names}, but got {s // old}")
+    t = alias(input)
+    if a.size:
+        t._a = a.view(new)
+    else:
+        last = (a.shape[-1] * old // new.itemsize,) if a.ndim else ()
+        t._a = np.empty((*a.shape[:-1], *last), new)
+    return t
+
+
+def view_as(input: Any, other: Any) -> Any:
+    """``input.view(other.shape)``."""
+    return View.apply(input, infer_size(_tensor(other, "view_as")._a.shape, input._a.size))
+
+
+def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
+    """``input`` in another shape, one of whose sizes may be −1: a view where memory order allows, otherwise a copy."""
+    to = infer_size(sizes(args if shape is None else (shape,), "shape"), input._a.size)
+    if input._hidden or input._a.flags.c_contiguous or _viewable(input._a, to):
+        return View.apply(input, to)
+    return UnsafeView.apply(input, to)
+
+
+def reshape_as(input: Any, other: Any) -> Any:
+    """``input.reshape(other.shape)``."""
+    return reshape(input, _tensor(other, "reshape_as")._a.shape)
+
+
+def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    """Dimensions ``start_dim`` to ``end_dim`` merged into one."""
+    s = _tensor(input, "flatten")._a.shape
+    n = len(s)
+    start, end = wrap_dim(start_dim, n), wrap_dim(end_dim, n)
+    if start > end:
+        raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if n == 0:
+        return View.apply(input, (1,))
+    if start == end:
+        return input
+    merged = 1
+    for m in s[start : end + 1]:
+        merged *= m
+    return reshape(input, (*s[:start], merged, *s[end + 1 :]))
+
+
+def ravel(input: Any) -> Any:
+    """All elements in one row."""
+    return reshape(input, (-1,) if input._a.size else (0,))
+
+
+def unflatten(input: Any, dim: int, sizes: Any) -> Any:  # noqa: A002
+    """Dimension ``dim`` split into several, of ``sizes``, one of which may be −1."""
+    s = input._a.shape
+    d = wrap_dim(dim, len(s))
+    parts = tuple([_integer(n, "sizes") for n in sizes])
+    if not parts:
+        raise RuntimeError("unflatten: sizes must be non-empty")
+    if not s:
+        raise RuntimeError("unflatten: a 0-dim tensor has no dimension to split")
+    try:
+        parts = infer_size(parts, s[d])
+    except RuntimeError as error:
+        if "only one" in str(error) or "invalid shape dimension" in str(error):
+            raise
+        raise RuntimeError(
+            f"unflatten: Provided sizes {list(parts)} don't multiply up to the size of dim {d} ({s[d]}) in the input tensor"
+        ) from None
+    return View.apply(input, (*s[:d], *parts, *s[d + 1 :]))
+
+
+class Permute(ViewOp):
+    """x with its dimensions in another order;   dL/dx = g with them back in the old one"""
+
+    @staticmethod
+    def forward(ctx, x, dims):
+        ctx.dims = dims
+        return x._a.transpose(dims)
+
+    @staticmethod
+    def backward(ctx, grad):
+        inverse = [0] * len(ctx.dims)
+        for i, d in enumerate(ctx.dims):
+            inverse[d] = i
+        return Permute.apply(grad, tuple(inverse))
+
+
+class Transpose(ViewOp):
+    """x with two dimensions swapped;   dL/dx = g with them swapped back"""
+
+    @staticmethod
+    def forward(ctx, x, dim0, dim1):
+        ctx.dims = dim0, dim1
+        return x._a.swapaxes(dim0, dim1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Transpose.apply(grad, *ctx.dims)
+
+
+def permute(input: Any, *args: Any, dims: Any = None) -> Any:
+    """A view with the dimensions in the order ``dims``."""
+    order = sizes(args if dims is None else (dims,), "dims")
+    n = input._a.ndim
+    if len(order) != n:
+        raise RuntimeError(
+            "permute(): number of dimensions in the tensor input does not match the length of the desired ordering of "
+            f"dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(order)}"
+        )
+    order = tuple([wrap_dim(d, n) for d in order])
+    if len(set(order)) != n:
+        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    return Permute.apply(input, order)
+
+
+def transpose(input: Any, dim0: int, dim1: int) -> Any:
+    """A view with dimensions ``dim0`` and ``dim1`` swapped."""
+    n = input._a.ndim
+    dim0, dim1 = wrap_dim(dim0, n), wrap_dim(dim1, n)
+    return Transpose.apply(input, dim0, dim1) if n else View.apply(input, ())
+
+
+def swapaxes(input: Any, axis0: int, axis1: int) -> Any:
+    """A view with dimensions ``axis0`` and ``axis1`` swapped."""
+    return transpose(input, axis0, axis1)
+
+
+def swapdims(input: Any, dim0: int, dim1: int) -> Any:
+    """A view with dimensions ``dim0`` and ``dim1`` swapped."""
+    return transpose(input, dim0, dim1)
+
+
+def t(input: Any) -> Any:
+    """The transpose of a matrix; a tensor of fewer dimensions as it is."""
+    n = _tensor(input, "t")._a.ndim
+    if n > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {n}D")
+    return transpose(input, 0, 1) if n == 2 else View.apply(input, input._a.shape)
+
+
+def _T(input: Any) -> Any:
+    """``tensor.T``: all dimensions in reverse order."""
+    n = input._a.ndim
+    if n != 2:
+        warnings.warn(
+            "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an error "
+            "in a future release. Consider `x.mT` to transpose batches of matrices or `x.permute(*torch.arange(x.ndim - 1, -1, "
+            "-1))` to reverse the dimensions of a tensor.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return Permute.apply(input, tuple(range(n - 1, -1, -1)))
+
+
+def _matrices(input: Any, name: str) -> Any:
+    """``input`` with its last two dimensions swapped (a 0-d tensor as it is, with a warning)."""
+    n = input._a.ndim
+    if n == 1:
+        raise RuntimeError(f"tensor.{name} is only supported on matrices or batches of matrices. Got 1-D tensor.")
+    if n == 0:
+        warnings.warn(
+            f"Tensor.{name} is deprecated on 0-D tensors. This function is the identity in these cases.", UserWarning, stacklevel=4
+        )
+        return View.apply(input, ())
+    return transpose(input, -2, -1)
+
+
+def _conjugate(input: Any) -> Any:
+    return input.conj() if input._a.dtype.kind == "c" else input
+
+
+def _mT(input: Any) -> Any:
+    """``tensor.mT``: the last two dimensions swapped."""
+    return _matrices(input, "mT")
+
+
+def _mH(input: Any) -> Any:
+    """``tensor.mH``: the last two dimensions swapped, conjugated."""
+    return _conjugate(_matrices(input, "mH"))
+
+
+def _H(input: Any) -> Any:
+    """``tensor.H``: the conjugate transpose of a matrix."""
+    n = input._a.ndim
+    if n not in (0, 2):
+        hint = " For batches of matrices, consider using tensor.mH" if n > 2 else ""
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {n}-D tensor.{hint}")
+    return _conjugate(_matrices(input, "H"))
+
+
+def adjoint(input: Any) -> Any:
+    """The last two dimensions swapped, conjugated."""
+    return _conjugate(_matrices(input, "adjoint()"))
+
+
+def movedim(input: Any, source: Any, destination: Any) -> Any:
+    """A view with the dimensions at ``source`` moved to ``destination``, the others in their order."""
+    n = input._a.ndim
+    source, destination = ((d,) if not isinstance(d, (tuple, list)) else tuple(d) for d in (source, destination))
+    if len(source) != len(destination):
+        raise RuntimeError(
+            f"movedim: Invalid source or destination dims: source ({list(source)} dims) should contain the same number of dims "
+            f"as destination ({list(destination)} dims)"
+        )
+    moved = [tuple([wrap_dim(d, n) for d in dims]) for dims in (source, destination)]
+    for name, dims, given in (("source", moved[0], source), ("destination", moved[1], destination)):
+        if len(set(dims)) < len(dims):
+            raise RuntimeError(f"movedim: repeated dim in `{name}` ({list(given)})")
+    if not n:
+        return View.apply(input, ())
+    rest = iter([d for d in range(n) if d not in moved[0]])
+    at = dict(zip(moved[1], moved[0], strict=True))
+    return Permute.apply(input, tuple([at[i] if i in at else next(rest) for i in range(n)]))
+
+
+moveaxis = movedim
+
+
+class Squeeze(View):
+    """x without some dimensions of size 1;   dL/dx = g with them"""
+
+
+class Unsqueeze(View):
+    """x with a new dimension of size 1;   dL/dx = g without it"""
+
+
+def squeeze(input: Any, dim: Any = None) -> Any:
+    """A view without the dimensions of size 1, or without those of them that ``dim`` names."""
+    s = input._a.shape
+    if dim is None:
+        return Squeeze.apply(input, tuple([n for n in s if n != 1]))
+    dims = wrap_dims(dim, len(s))
+    return Squeeze.apply(input, tuple([n for i, n in enumerate(s) if n != 1 or i not in dims]))
+
+
+def unsqueeze(input: Any, dim: int) -> Any:
+    """A view with a new dimension of size 1 at ``dim``."""
+    s = input._a.shape
+    d = wrap_dim(dim, len(s) + 1)
+    return Unsqueeze.apply(input, (*s[:d], 1, *s[d:]))
+
+
+class Expand(ViewOp):
+    """x repeated, without a copy, along dimensions of size 1 and new ones;   dL/dx = g summed over them (by the walk)"""
+
+    @staticmethod
+    def forward(ctx, x, shape):
+        a = x._a
+        lead = len(shape) - a.ndim
+        strides = [0] * lead
+        for n, m, s in zip(a.shape, shape[lead:], a.strides, strict=True):
+            strides.append(s if n == m else 0)
+        return strided(a, shape, tuple(strides))
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def expand(input: Any, *args: Any, size: Any = None, implicit: bool = False) -> Any:
+    """A view in which dimensions of size 1, and new ones in front, are repeated; −1 keeps a size."""
+    shape = sizes(args if size is None else (size,))
+    a = input._a
+    lead = len(shape) - a.ndim
+    if lead < 0:
+        raise RuntimeError(
+            f"expand({type_name(a)}{{{list(a.shape)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be "
+            f"greater or equal to the number of dimensions in the tensor ({a.ndim})"
+        )
+    full = []
+    for i, m in enumerate(shape):
+        if i < lead:
+            if m < 0:
+                raise RuntimeError(
+                    f"The expanded size of the tensor ({m}) isn't allowed in a leading, non-existing dimension {i}"
+                )
+        else:
+            n = a.shape[i - lead]
+            if m == -1:
+                m = n
+            elif m != n and (n != 1 or m < 0):
+                raise RuntimeError(
+                    f"The expanded size of the tensor ({m}) must match the existing size ({n}) at non-singleton dimension {i}.  "
+                    f"Target sizes: {list(shape)}.  Tensor sizes: {list(a.shape)}"
+                )
+        full.append(m)
+    return Expand.apply(input, tuple(full))
+
+
+def expand_as(input: Any, other: Any) -> Any:
+    """``input.expand(other.shape)``."""
+    return expand(input, _tensor(other, "expand_as")._a.shape)
+
+
+def broadcast_to(input: Any, size: Any) -> Any:
+    """``input.expand(size)``."""
+    return expand(input, size)
+
+
+def broadcast_shapes(*shapes: Any) -> Size:
+    """The shape to which tensors of the given shapes broadcast; raises ``RuntimeError`` if they do not."""
+    shapes = tuple((s,) if isinstance(s, int) else tuple(s) for s in shapes)
+    result = [1] * max(map(len, shapes), default=0)
+    for j, shape in enumerate(shapes):
+        for i in range(1, len(shape) + 1):
+            n = shape[-i]
+            if n < 0:
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({list(shape)})")
+            if n == 1 or n == result[-i]:
+                continue
+            if result[-i] != 1:
+                raise RuntimeError(
+                    f"Attempting to broadcast a dimension of length {n} at {-i}! Mismatching argument at index {j} had {shape}; "
+                    f"but expected shape should be broadcastable to {result}"
+                )
+            result[-i] = n
+    return Size(result)
+
+
+def broadcast_tensors(*tensors: Any) -> tuple:
+    """The tensors as views of one common shape."""
+    if len(tensors) == 1 and isinstance(tensors[0], (tuple, list)):
+        tensors = tuple(tensors[0])
+    shape: tuple = ()
+    for x in tensor_list(tensors, "broadcast_tensors"):
+        b = x._a.shape
+        for i in range(1, min(len(shape), len(b)) + 1):
+            if shape[-i] != b[-i] and 1 not in (shape[-i], b[-i]):
+                raise RuntimeError(
+                    f"The size of tensor a ({shape[-i]}) must match the size of tensor b ({b[-i]}) at non-singleton dimension "
+                    f"{max(len(shape), len(b)) - i}"
+                )
+        shape = broadcast_shapes(shape, b)
+    return tuple(x if x._a.shape == shape else expand(x, shape) for x in tensors)
+
+
+class SumToSize(Op):
+    """x summed over the dimensions that a smaller shape would be repeated along;   dL/dx = g, repeated"""
+
+    @staticmethod
+    def forward(ctx, x, shape):
+        ctx.shape = x._a.shape
+        lead = len(ctx.shape) - len(shape)
+        axes = tuple([i for i, n in enumerate(ctx.shape) if i < lead or n != shape[i - lead]])
+        return k.sum(x._a, axes, True).reshape(shape)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Expand.apply(grad, ctx.shape), None
+
+
+def sum_to_size(input: Any, *size: Any) -> Any:
+    """``input`` summed so that it has a shape which broadcasts to its own."""
+    shape = sizes(size)
+    s = input._a.shape
+    if s == shape:
+        return input
+    lead = len(s) - len(shape)
+    if lead < 0 or any(n not in (m, 1) for m, n in zip(s[lead:], shape, strict=True)):
+        raise RuntimeError(f"size {{{list(shape)}}} is not expandable to size {{{list(s)}}}.")
+    return SumToSize.apply(input, shape)
+
+
+# -- order in memory -----------------------------------------------------------------------------------------------
+
+_ORDERS = {_dtypes.channels_last: (0, 2, 3, 1), _dtypes.channels_last_3d: (0, 2, 3, 4, 1)}
+
+
+def stride(input: Any, dim: int | None = None) -> Any:
+    """The steps in memory, in elements, between neighbours along each dimension (or along ``dim``)."""
+    a = input._plain()
+    item = a.itemsize
+    if a.size and 1 not in a.shape:
+        steps = tuple([s // item for s in a.strides])
+    else:  # NumPy's strides of sizes 0 and 1 are arbitrary; give PyTorch's
+        found, step = [], 1
+        for n, s in zip(reversed(a.shape), reversed(a.strides), strict=True):
+            own = s // item if n > 1 and a.size else step
+            found.append(own)
+            step = own * max(n, 1)
+        steps = tuple(reversed(found))
+    return steps if dim is None else steps[_stride_dim(dim, a.ndim)]
+
+
+def _stride_dim(dim: int, ndim: int) -> int:
+    if ndim == 0:
+        raise IndexError("Dimension specified as 0 but tensor has no dimensions")
+    return wrap_dim(dim, ndim)
+
+
+def storage_offset(input: Any) -> int:
+    """How many elements into its memory the tensor starts."""
+    base = input._base
+    return 0 if base is None else (_address(input._plain()) - _address(base._a)) // input._a.itemsize
+
+
+def _address(a: np.ndarray) -> int:
+    return a.__array_interface__["data"][0]
+
+
+def is_contiguous(input: Any, memory_format: Any = _dtypes.contiguous_format) -> bool:
+    """Whether the elements lie in memory in order, without gaps: row-major, or with the channels innermost."""
+    if memory_format is _dtypes.contiguous_format:
+        return input._hidden or input._a.flags.c_contiguous
+    if memory_format not in _ORDERS:
+        raise RuntimeError(f"is_contiguous(): unsupported memory format {memory_format!r}")
+    order = _ORDERS[memory_format]
+    a = input._a
+    if a.ndim != len(order):
+        return False
+    if not input._hidden:
+        return a.transpose(order).flags.c_contiguous
+    return a.size == 0 or a.shape[1] == 1 or all(n == 1 for n in a.shape[2:])
+
+
+def contiguous(input: Any, memory_format: Any = _dtypes.contiguous_format) -> Any:
+    """The tensor itself if its elements lie in memory in order, otherwise a copy in which they do."""
+    if memory_format is _dtypes.preserve_format:
+        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+    if is_contiguous(input, memory_format if memory_format is not None else _dtypes.contiguous_format):
+        return input
+    return input.clone(memory_format=memory_format)
+
+
+class MemoryOrder(Op):
+    """A copy whose dimensions lie in memory in another order;   dL/dx = g"""
+
+    @staticmethod
+    def forward(ctx, x, order):
+        return k.memory_order(x._a, order)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+    def name(self) -> str:
+        return "CloneBackward0"
+
+
+def to_memory_format(input: Any, memory_format: Any, copy: bool = False) -> Any:
+    """``input`` with its elements in the order of ``memory_format``; itself if they are already and no copy is asked for."""
+    if memory_format is _dtypes.preserve_format or memory_format is None:
+        return input.clone() if copy else input
+    if memory_format is not _dtypes.contiguous_format and memory_format not in _ORDERS:
+        raise TypeError(f"memory_format must be a torch.memory_format, not {type(memory_format).__name__}: {memory_format!r}")
+    n = input._a.ndim
+    order = _ORDERS.get(memory_format, tuple(range(n)))
+    if len(order) != n:
+        raise RuntimeError(f"required rank {len(order)} tensor to use {memory_format!r:.50} format".replace("torch.", ""))
+    if not copy and is_contiguous(input, memory_format):
+        return input
+    r = MemoryOrder.apply(input, order)
+    r._hidden = False  # the user asked for this order, and sees it
+    return r
+
+
+class AsStrided(ViewOp):
+    """Elements of x's memory at given strides;   dL/dx = g summed at the elements that were shown"""
+
+    @staticmethod
+    def forward(ctx, x, size, strides, offset, layout):
+        a = x._a
+        whole = (x if x._base is None else x._base)._a
+        if whole.strides != layout and whole.size:
+            raise RuntimeError(
+                "as_strided: cannot carry an in-place write back through strides of a base that is not contiguous; clone it first"
+            )
+        ctx.geometry = a.shape, stride(x), storage_offset(x), size, strides, offset, _extent(whole)
+        item = a.itemsize
+        start = offset * item - (_address(a) - _address(whole))
+        return strided(a, size, tuple([s * item for s in strides]), start)
+
+    @staticmethod
+    def backward(ctx, grad):
+        shape, strides, offset, out_size, out_strides, out_offset, extent = ctx.geometry
+        mine, shown = _positions(shape, strides, offset), _positions(out_size, out_strides, out_offset)
+        memory = wrap(np.zeros(extent, grad._a.dtype)).index_add(0, wrap(shown.ravel()), reshape(grad, (grad._a.size,)))
+        if len(set(mine.ravel().tolist())) < mine.size:  # several elements of x are one: they share its gradient
+            memory = memory / wrap(np.maximum(np.bincount(mine.ravel(), minlength=extent), 1).astype(grad._a.dtype))
+        return memory.index_select(0, wrap(mine.ravel())).reshape(shape)
+
+
+def _positions(size: tuple, strides: tuple, offset: int) -> np.ndarray:
+    """The place in memory, in elements, of each element."""
+    where = np.full((), offset, np.int64)
+    for n, s in zip(size, strides, strict=True):
+        where = where[..., None] + np.arange(n) * s
+    return where
+
+
+def _extent(a: np.ndarray) -> int:
+    """How many elements of memory an array reaches over."""
+    if not a.size:
+        return 0
+    return 1 + sum((n - 1) * s for n, s in zip(a.shape, a.strides, strict=True)) // a.itemsize
+
+
+def as_strided(input: Any, size: Any, stride: Any, storage_offset: int | None = None) -> Any:  # noqa: A002
+    """A view of the tensor's memory with any sizes and strides (in elements), from ``storage_offset``."""
+    size, steps = sizes((tuple(size),)), sizes((tuple(stride),), "stride")
+    input._plain()
+    base = (input if input._base is None else input._base)._a
+    offset = _offset_of(input) if storage_offset is None else _integer(storage_offset, "storage_offset")
+    if len(size) != len(steps):
+        raise RuntimeError("mismatch in length of strides and shape")
+    if any(s < 0 for s in steps):
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(steps)}")
+    if any(n < 0 for n in size) or offset < 0:
+        raise RuntimeError(f"as_strided: negative size or storage offset: sizes {list(size)}, storage offset {offset}")
+    last = offset + sum((n - 1) * s for n, s in zip(size, steps, strict=True)) + 1
+    if 0 not in size and last > _extent(base):
+        item = input._a.itemsize
+        raise RuntimeError(
+            f"setStorage: sizes {list(size)}, strides {list(steps)}, storage offset {offset}, and itemsize {item} requiring a storage "
+            f"size of {last * item} are out of bounds for storage of size {_extent(base) * item}"
+        )
+    return AsStrided.apply(input, size, steps, offset, base.strides)
+
+
+_offset_of = storage_offset
+
+
+# -- a tensor that becomes a view of itself ------------------------------------------------------------------------
+
+
+def _becomes(function: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if mode.enabled and self._history()[0] is None and self._requires:
+            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        v = function(self, *args, **kwargs)
+        if v is not self:
+            self._a = v._a
+            self._node, self._index, self._requires = v._node, v._index, v._requires
+            if self._base is not None:
+                self._replay, self._stamp = v._replay, v._stamp
+        return self
+
+    method.__name__ = method.__qualname__ = function.__name__ + "_"
+    method.__doc__ = f"In-place form of :func:`{function.__name__}`: this tensor itself takes the new shape, in the same memory."
+    return method
+
+
+unsqueeze_, squeeze_, t_, transpose_ = _becomes(unsqueeze), _becomes(squeeze), _becomes(t), _becomes(transpose)
+swapaxes_, swapdims_, as_strided_ = _becomes(swapaxes), _becomes(swapdims), _becomes(as_strided)
+
+
+def resize_(input: Any, *sizes_: Any, memory_format: Any = _dtypes.contiguous_format) -> Any:
+    """``input`` itself in another shape, over the same memory if that suffices; elements beyond it are uninitialised."""
+    shape = sizes(sizes_)
+    if input._requires:
+        raise RuntimeError("cannot resize variables that require grad")
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"resize_: negative dimension in {list(shape)}")
+    a, n = input._plain(), 1
+    for m in shape:
+        n *= m
+    if a.shape != shape:
+        if n <= a.size and a.flags.c_contiguous:
+            input._a = a.reshape(-1)[:n].reshape(shape)
+        else:
+            new = np.empty(n, a.dtype)
+            kept = min(n, a.size)
+            new[:kept] = a.reshape(-1)[:kept]
+            input._a = new.reshape(shape)
+    return input
+
+
+def resize_as_(input: Any, the_template: Any, memory_format: Any = _dtypes.contiguous_format) -> Any:
+    """``input.resize_(the_template.shape)``."""
+    return resize_(input, the_template._a.shape)
+
+
+FUNCTIONS = (
+    "reshape", "flatten", "ravel", "unflatten", "permute", "transpose", "swapaxes", "swapdims", "t", "adjoint", "movedim", "moveaxis",
+    "squeeze", "unsqueeze", "broadcast_to", "broadcast_shapes", "broadcast_tensors", "as_strided",
+)  # fmt: skip
+METHODS = (
+    *(n for n in FUNCTIONS if n not in ("broadcast_shapes", "broadcast_tensors", "moveaxis")), "view", "view_as", "reshape_as", "expand",
+    "expand_as", "sum_to_size", "contiguous", "is_contiguous", "stride", "storage_offset", "unsqueeze_", "squeeze_", "t_", "transpose_",
+    "swapaxes_", "swapdims_", "as_strided_", "resize_", "resize_as_",
+)  # fmt: skip
