@@ -39,7 +39,11 @@ class Tensor(Variable):
         t = object.__new__(cls)
         if len(args) == 1 and not isinstance(args[0], (int, np.integer)):
             data = args[0]
-            t._a = data._plain() if isinstance(data, Variable) else creation.tensor(data, dtype=_dtypes.get_default_dtype())._a
+            if isinstance(data, Variable):
+                t._a = data._plain()
+                data._version = t._version = data._version or graph.Version()
+            else:
+                t._a = creation.tensor(data, dtype=_dtypes.get_default_dtype())._a
         else:
             t._a = np.empty(creation.size_of(args), _dtypes._Default.numpy)
         return t
@@ -153,7 +157,9 @@ class Tensor(Variable):
         if value._a.dtype.kind not in "fc" and self._requires:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         self._a, self._hidden = value._plain(), False
-        self._version = graph.Version()
+        if value._version is None:
+            value._version = graph.Version()
+        self._version = value._version  # one memory, one count
 
     @property
     def _version_number(self) -> int:
@@ -277,6 +283,7 @@ class Tensor(Variable):
         """The array that this tensor shares its memory with; raises ``RuntimeError`` if it requires a gradient."""
         if self.requires_grad and not force:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        graph.expose(self)
         return self._plain()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -295,6 +302,7 @@ class Tensor(Variable):
     def __dlpack__(self, **settings: Any) -> Any:
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+        graph.expose(self)
         return self._plain().__dlpack__(**settings)
 
     def __dlpack_device__(self) -> tuple[int, int]:

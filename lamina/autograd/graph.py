@@ -40,10 +40,11 @@ mode = _Mode()
 class Version:
     """How many times the memory that some tensors share was written in place."""
 
-    __slots__ = ("n",)
+    __slots__ = ("n", "watched")
 
     def __init__(self) -> None:
         self.n = 0
+        self.watched = True  # whether every write is counted: see expose()
 
 
 class Variable:
@@ -114,7 +115,18 @@ def alias(x: Variable, share_version: bool = True) -> Any:
         if x._version is None:
             x._version = Version()
         t._version = x._version
+    else:
+        expose(x)
+        expose(t)
     return t
+
+
+def expose(x: Variable) -> None:
+    """Note that ``x``'s memory may be written without a count (``.data``, ``.numpy()``), so that nothing derived from it,
+    such as a weight in the engine's own layout, is kept."""
+    if x._version is None:
+        x._version = Version()
+    x._version.watched = False
 
 
 class _Freed:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
-from lamina.autograd.graph import Variable, wrap
+from lamina.autograd.graph import Variable, expose, wrap
 from lamina.ops.pointwise import store
 
 
@@ -167,7 +167,9 @@ def from_numpy(ndarray: Any) -> Any:
     array = ndarray.view(np.ndarray) if type(ndarray) is not np.ndarray else ndarray
     if array.dtype is not dtype:
         array = array.view(dtype)
-    return wrap(array)
+    t = wrap(array)
+    expose(t)
+    return t
 
 
 def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Any:
