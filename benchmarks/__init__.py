@@ -1,0 +1,1 @@
+"""Speed of lamina against PyTorch, side by side: ``python -m benchmarks --help``."""

@@ -1,0 +1,231 @@
+"""``python -m benchmarks``: every row with torch and with lamina in turn, as a ratio torch / lamina.
+
+A ratio above 1 means that lamina is faster. The two run in processes of their own that take turns in short
+bursts, so that whatever else the machine does meets both. A ratio is the median over the pairs of bursts,
+with its quartiles beside it. The exit code is 1 if a row failed or gave two different results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import cases
+
+ROOT = Path(__file__).parents[1]
+SIDES = ("torch", "lamina")
+
+
+class Worker:
+    """A process that holds one library; see ``worker.py``."""
+
+    def __init__(self, library: str, threads: int) -> None:
+        self.library = library
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        environment = {**os.environ, **dict.fromkeys(variables, str(threads))}
+        command = [sys.executable, "-m", "benchmarks.worker", library, str(threads)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise SystemExit(
+                f"the {self.library} process ended (code {self.process.wait()}) at {request}"
+            ) from None
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, middle, high
+
+
+def same(one: list[float], other: list[float]) -> bool:
+    """Whether two summaries come from one computation, up to what float32 sums of any order differ by."""
+    scale = max((abs(value) for value in one[1:]), default=0.0)
+    close = (
+        math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-3 * scale + 1e-7)
+        for a, b in zip(one, other, strict=False)
+    )
+    return len(one) == len(other) and all(close)
+
+
+def result(times: dict[str, list[float]]) -> dict[str, Any]:
+    ratios = [a / b for a, b in zip(times["torch"], times["lamina"], strict=True)]
+    low, middle, high = quartiles(ratios)
+    return {
+        "torch_ms": 1e3 * statistics.median(times["torch"]),
+        "lamina_ms": 1e3 * statistics.median(times["lamina"]),
+        "ratio": middle,
+        "quartiles": [low, high],
+        "pairs": len(ratios),
+    }
+
+
+def measure(label: str, workers: dict[str, Worker], pairs: int, burst: float) -> dict[str, Any]:
+    """Prepare one case on both sides, compare what they compute, and time them in turn."""
+    ready = {side: worker.ask(prepare=label) for side, worker in workers.items()}
+    errors = {side: answer["error"] for side, answer in ready.items() if "error" in answer}
+    if errors:
+        return {"error": errors}
+    calls = {side: min(max(round(burst / ready[side]["seconds"]), 1), 5000) for side in SIDES}
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    for pair in range(pairs):
+        for side in SIDES if pair % 2 else SIDES[::-1]:
+            answer = workers[side].ask(burst=calls[side])
+            if "error" in answer:
+                return {"error": {side: answer["error"]}}
+            times[side].append(answer["seconds"])
+    row = result(times)
+    if not same(ready["torch"]["summary"], ready["lamina"]["summary"]):
+        row["differs"] = {side: ready[side]["summary"] for side in SIDES}
+    return row
+
+
+def measure_import(pairs: int) -> dict[str, Any]:
+    """The time that the import takes in a fresh interpreter."""
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    for pair in range(pairs + 1):
+        for side in SIDES if pair % 2 else SIDES[::-1]:
+            code = f"import time as t; s = t.perf_counter(); import {side}.nn; print(t.perf_counter() - s)"
+            run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+            if run.returncode:
+                return {"error": {side: run.stderr.strip().splitlines()[-1]}}
+            if pair:  # the first pair reads the files into memory
+                times[side].append(float(run.stdout))
+    return result(times)
+
+
+def machine() -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+        model = found[1] if found else model
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def line(label: str, row: dict[str, Any]) -> str:
+    group, name, batch, mode = label.split(" | ")
+    start = f"{group:14} {name:40} {batch:>4} {mode:17}"
+    if "error" in row:
+        return start + "  FAILED  " + "; ".join(f"{side}: {error}" for side, error in row["error"].items())
+    low, high = row["quartiles"]
+    note = "  DIFFERENT RESULTS" if "differs" in row else ""
+    times = f"{row['torch_ms']:11.4f}{row['lamina_ms']:11.4f}{row['ratio']:9.2f}"
+    return f"{start}{times}  {low:6.2f} to {high:.2f}{note}"
+
+
+def heading(report: dict[str, Any]) -> str:
+    machine, (torch, lamina) = report["machine"], (report[side]["version"] for side in SIDES)
+    columns = f"{'torch ms':>11}{'lamina ms':>11}{'ratio':>9}  quartiles"
+    return (
+        f"{machine['cpu']}, {report['threads']} threads, Python {machine['python']}\n"
+        f"torch {torch}, lamina {lamina} at {machine['commit'] or 'no commit'}\n\n"
+        f"{'group':14} {'row':40} {'N':>4} {'mode':17}{columns}"
+    )
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="", help="cases whose label matches this regular expression"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="shorter bursts, the fewest pairs (5): a first look"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="threads of both sides (%(default)s)"
+    )
+    parser.add_argument("--pairs", type=int, help="pairs of bursts per row (9; with --quick 5)")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="write machine, versions and rows to this file"
+    )
+    parser.add_argument("--list", action="store_true", help="print the labels of the cases and stop")
+    chosen = parser.parse_args(argv)
+    chosen.pairs = chosen.pairs or (5 if chosen.quick else 9)
+    if chosen.pairs < 5:
+        parser.error("a ratio needs at least 5 pairs")
+    return chosen
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = arguments(argv)
+    imports = "start | import | 1 | fresh process"
+    labels = [label for label in [*cases(), imports] if re.search(options.only, label, re.IGNORECASE)]
+    if options.list:
+        print("\n".join(labels))
+        return 0
+    workers = {side: Worker(side, options.threads) for side in SIDES}
+    try:
+        report: dict[str, Any] = {"machine": machine(), "threads": options.threads, "rows": {}}
+        for side, worker in workers.items():
+            report[side] = worker.ask(info=True)
+        print(heading(report))
+        for label in labels:
+            if label == imports:
+                row = measure_import(options.pairs)
+            else:
+                row = measure(label, workers, options.pairs, 0.02 if options.quick else 0.06)
+            report["rows"][label] = row
+            print(line(label, row), flush=True)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return conclude(report["rows"])
+
+
+def conclude(rows: dict[str, dict[str, Any]]) -> int:
+    """Print what stands out, and return the exit code."""
+    ratios = {label: row["ratio"] for label, row in rows.items() if "ratio" in row}
+    wrong = [label for label, row in rows.items() if "error" in row or "differs" in row]
+    if ratios:
+        mean = math.exp(statistics.fmean(map(math.log, ratios.values())))
+        slower = sorted((ratio, label) for label, ratio in ratios.items() if ratio < 1)
+        clear = sum(rows[label]["quartiles"][1] < 1 for _, label in slower)
+        print(f"\n{len(ratios)} rows, geometric mean {mean:.2f}.")
+        print(f"torch is faster in {len(slower)}; in {clear} even the upper quartile is below 1 (*):")
+        for ratio, label in slower:
+            low, high = rows[label]["quartiles"]
+            print(f"{'*' if high < 1 else ' '} {ratio:5.2f}  {low:5.2f} to {high:4.2f}  {label}")
+    if wrong:
+        print(f"\n{len(wrong)} rows failed or gave different results:")
+        print("\n".join(f"  {label}" for label in wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+"""The rows: what is timed. Every row is code that takes ``torch`` or ``lamina`` as the module ``torch``.
+
+A row is built once and then called many times. Inputs come from NumPy with a fixed seed and weights from
+``manual_seed``, so that both libraries compute the same numbers; the runner checks that they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Step = Callable[[], Any]
+Build = Callable[[ModuleType, int, bool], Step]  # (torch or lamina, batch size, with backward?) -> one call
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    group: str
+    build: Build
+    batches: tuple[int, ...] = (1, 16)
+    modes: tuple[str, ...] = ("forward", "forward+backward")
+
+    def cases(self) -> Iterator[Case]:
+        for batch in self.batches:
+            for mode in self.modes:
+                yield Case(self, batch, mode)
+
+
+@dataclass(frozen=True)
+class Case:
+    row: Row
+    batch: int
+    mode: str
+    label: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", f"{self.row.group} | {self.row.name} | {self.batch} | {self.mode}")
+
+    def prepare(self, torch: ModuleType) -> Step:
+        torch.manual_seed(0)
+        return self.row.build(torch, self.batch, "backward" in self.mode)
+
+
+def array(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, dtype="float32")
+
+
+def first(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result
+
+
+def layer(
+    group: str,
+    name: str,
+    make: Callable[[Any], Any],
+    *shape: int,
+    inputs: Callable[[ModuleType, Any], tuple] = lambda torch, x: (x,),
+    **settings: Any,
+) -> Row:
+    """A layer made by ``make(nn)``, called with an input (batch, *shape) or what ``inputs`` makes of it."""
+
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        module = make(torch.nn)
+        x = torch.from_numpy(array(batch, *shape))
+        if not backward:
+            module.eval()
+            arguments = inputs(torch, x)
+
+            def forward() -> Any:
+                with torch.no_grad():
+                    return first(module(*arguments))
+
+            return forward
+
+        module.train()
+        arguments = inputs(torch, x)
+        leaf = arguments[0].requires_grad_()
+        gradient = torch.from_numpy(array(*first(module(*arguments)).shape, seed=1))
+
+        def forward_backward() -> Any:
+            leaf.grad = None
+            module.zero_grad(set_to_none=True)
+            first(module(*arguments)).backward(gradient)
+            return leaf.grad
+
+        return forward_backward
+
+    return Row(f"{name} on {'x'.join(map(str, shape))}", group, build, **settings)
+
+
+def convolutions() -> Iterator[Row]:
+    g = "conv"
+    yield layer(g, "Conv1d 3", lambda nn: nn.Conv1d(64, 64, 3, padding=1), 64, 512)
+    yield layer(g, "Conv1d 1", lambda nn: nn.Conv1d(128, 128, 1), 128, 512)
+    yield layer(g, "Conv1d 3 dil 4", lambda nn: nn.Conv1d(64, 64, 3, padding=4, dilation=4), 64, 512)
+    yield layer(g, "Conv1d 3 depthwise", lambda nn: nn.Conv1d(128, 128, 3, padding=1, groups=128), 128, 512)
+    yield layer(g, "Conv2d 1x1 to 128", lambda nn: nn.Conv2d(256, 128, 1), 256, 28, 28)
+    yield layer(g, "Conv2d 3x3", lambda nn: nn.Conv2d(64, 64, 3, padding=1), 64, 56, 56)
+    yield layer(g, "Conv2d 3x3", lambda nn: nn.Conv2d(128, 128, 3, padding=1), 128, 28, 28)
+    yield layer(g, "Conv2d 3x3", lambda nn: nn.Conv2d(256, 256, 3, padding=1), 256, 14, 14)
+    yield layer(g, "Conv2d 3x3 s2 to 128", lambda nn: nn.Conv2d(64, 128, 3, 2, 1), 64, 56, 56)
+    yield layer(g, "Conv2d 3x3 to 32", lambda nn: nn.Conv2d(3, 32, 3, padding=1), 3, 64, 64)
+    yield layer(g, "Conv2d 5x5 to 64", lambda nn: nn.Conv2d(32, 64, 5, padding=2), 32, 28, 28)
+    yield layer(g, "Conv2d 7x7 s2 to 64", lambda nn: nn.Conv2d(3, 64, 7, 2, 3), 3, 224, 224)
+    yield layer(g, "Conv2d 5x5 to 2", lambda nn: nn.Conv2d(1, 2, 5, bias=False), 1, 512, 512)
+    yield layer(g, "Conv2d 3x3 dil 2", lambda nn: nn.Conv2d(64, 64, 3, 1, 2, 2), 64, 56, 56)
+    yield layer(g, "Conv2d 3x3 groups 4", lambda nn: nn.Conv2d(128, 128, 3, 1, 1, 1, 4), 128, 28, 28)
+    yield layer(g, "Conv2d 3x3 depthwise", lambda nn: nn.Conv2d(128, 128, 3, 1, 1, 1, 128), 128, 56, 56)
+    reflect = dict(padding=1, padding_mode="reflect")
+    yield layer(g, "Conv2d 3x3 reflect", lambda nn: nn.Conv2d(32, 32, 3, **reflect), 32, 32, 32)
+    yield layer(g, "Conv3d 3 to 32", lambda nn: nn.Conv3d(16, 32, 3, padding=1), 16, 16, 32, 32)
+    yield layer(g, "Conv3d 1", lambda nn: nn.Conv3d(64, 64, 1), 64, 8, 28, 28)
+    yield layer(g, "Conv3d 3 depthwise", lambda nn: nn.Conv3d(32, 32, 3, 1, 1, 1, 32), 32, 8, 28, 28)
+    g = "conv transpose"
+    yield layer(g, "ConvTranspose1d 4 s2 to 32", lambda nn: nn.ConvTranspose1d(64, 32, 4, 2, 1), 64, 256)
+    yield layer(g, "ConvTranspose2d 2 s2 to 32", lambda nn: nn.ConvTranspose2d(64, 32, 2, 2), 64, 28, 28)
+    yield layer(g, "ConvTranspose2d 4 s2 to 32", lambda nn: nn.ConvTranspose2d(64, 32, 4, 2, 1), 64, 28, 28)
+    yield layer(g, "ConvTranspose2d 3 s1", lambda nn: nn.ConvTranspose2d(32, 32, 3, 1, 1), 32, 28, 28)
+    yield layer(g, "ConvTranspose3d 2 s2 to 16", lambda nn: nn.ConvTranspose3d(32, 16, 2, 2), 32, 8, 16, 16)
+
+
+def pooled_indices(functional: str, size: int) -> Callable[[ModuleType, Any], tuple]:
+    """The input of an unpooling layer: what max pooling leaves of x, and where it stood."""
+
+    def inputs(torch: ModuleType, x: Any) -> tuple:
+        pooled, indices = getattr(torch.nn.functional, functional)(x, size, return_indices=True)
+        return pooled.detach(), indices
+
+    return inputs
+
+
+def pools() -> Iterator[Row]:
+    g = "pool"
+    yield layer(g, "MaxPool1d 2", lambda nn: nn.MaxPool1d(2), 64, 512)
+    yield layer(g, "MaxPool2d 2", lambda nn: nn.MaxPool2d(2), 64, 56, 56)
+    yield layer(g, "MaxPool2d 3 s2 p1", lambda nn: nn.MaxPool2d(3, 2, 1), 64, 112, 112)
+    yield layer(g, "MaxPool2d 2 indices", lambda nn: nn.MaxPool2d(2, return_indices=True), 64, 56, 56)
+    yield layer(g, "MaxPool2d 3 dil 2", lambda nn: nn.MaxPool2d(3, 2, dilation=2), 32, 56, 56)
+    yield layer(g, "MaxPool2d 2", lambda nn: nn.MaxPool2d(2), 2, 508, 508)
+    yield layer(g, "MaxPool3d 2", lambda nn: nn.MaxPool3d(2), 16, 16, 32, 32)
+    yield layer(g, "AvgPool1d 2", lambda nn: nn.AvgPool1d(2), 64, 512)
+    yield layer(g, "AvgPool2d 2", lambda nn: nn.AvgPool2d(2), 64, 56, 56)
+    yield layer(g, "AvgPool2d 3 s1 p1", lambda nn: nn.AvgPool2d(3, 1, 1), 64, 56, 56)
+    yield layer(g, "AvgPool3d 2", lambda nn: nn.AvgPool3d(2), 16, 16, 32, 32)
+    yield layer(g, "AdaptiveAvgPool1d 8", lambda nn: nn.AdaptiveAvgPool1d(8), 64, 512)
+    yield layer(g, "AdaptiveAvgPool2d 1", lambda nn: nn.AdaptiveAvgPool2d(1), 512, 7, 7)
+    yield layer(g, "AdaptiveAvgPool2d 7", lambda nn: nn.AdaptiveAvgPool2d(7), 64, 56, 56)
+    yield layer(g, "AdaptiveAvgPool2d 7", lambda nn: nn.AdaptiveAvgPool2d(7), 64, 50, 50)
+    yield layer(g, "AdaptiveAvgPool3d 4", lambda nn: nn.AdaptiveAvgPool3d(4), 16, 16, 32, 32)
+    yield layer(g, "AdaptiveMaxPool1d 8", lambda nn: nn.AdaptiveMaxPool1d(8), 64, 512)
+    yield layer(g, "AdaptiveMaxPool2d 7", lambda nn: nn.AdaptiveMaxPool2d(7), 64, 56, 56)
+    yield layer(g, "AdaptiveMaxPool3d 4", lambda nn: nn.AdaptiveMaxPool3d(4), 16, 16, 32, 32)
+    yield layer(g, "LPPool1d p2 k2", lambda nn: nn.LPPool1d(2, 2), 64, 512)
+    yield layer(g, "LPPool2d p2 k2", lambda nn: nn.LPPool2d(2, 2), 64, 56, 56)
+    yield layer(g, "LPPool3d p2 k2", lambda nn: nn.LPPool3d(2, 2), 16, 16, 32, 32)
+    half = dict(output_ratio=0.5)
+    yield layer(g, "FractionalMaxPool2d 2", lambda nn: nn.FractionalMaxPool2d(2, **half), 64, 56, 56)
+    yield layer(g, "FractionalMaxPool3d 2", lambda nn: nn.FractionalMaxPool3d(2, **half), 16, 8, 16, 16)
+    one, two, three = (pooled_indices(f"max_pool{n}d", 2) for n in (1, 2, 3))
+    yield layer(g, "MaxUnpool1d 2", lambda nn: nn.MaxUnpool1d(2), 64, 512, inputs=one)
+    yield layer(g, "MaxUnpool2d 2", lambda nn: nn.MaxUnpool2d(2), 64, 56, 56, inputs=two)
+    yield layer(g, "MaxUnpool3d 2", lambda nn: nn.MaxUnpool3d(2), 16, 16, 32, 32, inputs=three)
+
+
+def activations() -> Iterator[Row]:
+    for name in ("Sigmoid", "Tanh", "ReLU", "Softplus", "GELU", "LeakyReLU"):
+        yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(), 64, 56, 56)
+        yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(), 256)
+    for name in ("Softmax", "LogSoftmax"):
+        yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(-1), 1000)
+        yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(-1), 8, 128, 128)
+
+
+def recurrent() -> Iterator[Row]:
+    g = "rnn"
+    one = dict(batch_first=True)
+    two = dict(batch_first=True, num_layers=2, bidirectional=True)
+    for name in ("RNN", "LSTM", "GRU"):
+        yield layer(g, name, lambda nn, n=name: getattr(nn, n)(128, 128, **one), 35, 128)
+        yield layer(g, f"{name} to 64", lambda nn, n=name: getattr(nn, n)(28, 64, **one), 28, 28)
+        yield layer(g, f"{name} 2 layers both ways", lambda nn, n=name: getattr(nn, n)(64, 64, **two), 35, 64)
+        yield layer(g, f"{name}Cell", lambda nn, n=name: getattr(nn, n + "Cell")(128, 128), 128)
+
+
+def others() -> Iterator[Row]:
+    yield layer("linear", "Linear to 512", lambda nn: nn.Linear(512, 512), 512)
+    yield layer("linear", "Linear to 128", lambda nn: nn.Linear(784, 128), 784)
+    yield layer("linear", "Linear to 256", lambda nn: nn.Linear(64, 256), 128, 64)
+    # One value per channel cannot be normalised in training, so a lone row is not a case.
+    yield layer("norm", "BatchNorm1d", lambda nn: nn.BatchNorm1d(256), 256, batches=(16, 256))
+    yield layer("norm", "BatchNorm1d", lambda nn: nn.BatchNorm1d(64), 64, 512)
+    yield layer("norm", "BatchNorm2d", lambda nn: nn.BatchNorm2d(64), 64, 56, 56)
+    yield layer("norm", "BatchNorm2d", lambda nn: nn.BatchNorm2d(20), 20, 28, 28)
+    yield layer("norm", "BatchNorm3d", lambda nn: nn.BatchNorm3d(16), 16, 16, 32, 32)
+    for shape in ((4096,), (64, 56, 56)):
+        training = ("forward+backward",)  # out of training it does nothing
+        yield layer("dropout", "Dropout 0.5", lambda nn: nn.Dropout(0.5), *shape, modes=training)
+
+    def classes(torch: ModuleType, x: Any) -> tuple:
+        return x, torch.from_numpy(np.arange(len(x)) * 7 % x.shape[1])
+
+    def target(torch: ModuleType, x: Any) -> tuple:
+        return x, torch.from_numpy(array(*x.shape, seed=2))
+
+    for size in (10, 1000):
+        yield layer("loss", "CrossEntropyLoss", lambda nn: nn.CrossEntropyLoss(), size, inputs=classes)
+        yield layer("loss", "MSELoss", lambda nn: nn.MSELoss(), size, inputs=target)
+
+
+def optimizer(name: str, sizes: list[tuple[int, ...]], label: str, **settings: Any) -> Row:
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        parameters = [torch.nn.Parameter(torch.from_numpy(array(*size))) for size in sizes]
+        for parameter in parameters:
+            parameter.grad = torch.from_numpy(array(*parameter.shape, seed=1))
+        step = getattr(torch.optim, name)(parameters, **settings).step
+
+        def update() -> Any:
+            step()
+            return parameters[0]
+
+        return update
+
+    return Row(f"{label}, {len(sizes)} tensors", "optimizer", build, (1,), ("step",))
+
+
+def optimizers() -> Iterator[Row]:
+    small = [(40, 20), (40,), (40, 40), (40,), (3, 40), (3,)]
+    net = [(64, 64, 3, 3), (64,), (64,)] * 8 + [(512, 512), (512,), (1000, 512), (1000,)]
+    for sizes, size in ((small, "tiny"), (net, "1 million")):
+        yield optimizer("SGD", sizes, f"SGD {size}", lr=1e-4)
+        yield optimizer("SGD", sizes, f"SGD momentum {size}", lr=1e-4, momentum=0.9)
+        yield optimizer("Adam", sizes, f"Adam {size}", lr=1e-4)
+
+
+def training(name: str, batch: int, model: Callable, shape: tuple[int, ...], classes: int) -> Row:
+    """One whole training step: zero_grad, forward, loss, backward, Adam."""
+
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        net = model(torch)
+        x = torch.from_numpy(array(batch, *shape))
+        loss_function: Any
+        if classes:
+            y, loss_function = torch.from_numpy(np.arange(batch) % classes), torch.nn.CrossEntropyLoss()
+        else:
+            y, loss_function = torch.from_numpy(array(batch, 1, seed=1)), torch.nn.MSELoss()
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = loss_function(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    return Row(name, "training step", build, (batch,), ("step",))
+
+
+def small_cnn(torch: ModuleType, inputs: int = 1, features: int = 256) -> Any:
+    nn = torch.nn
+    return nn.Sequential(
+        nn.Conv2d(inputs, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(features, 10),
+    )  # fmt: skip
+
+
+def mlp(torch: ModuleType) -> Any:
+    nn = torch.nn
+    return nn.Sequential(nn.Linear(20, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 3))
+
+
+def lstm(hidden: int, inputs: int) -> Callable[[ModuleType], Any]:
+    def model(torch: ModuleType) -> Any:
+        nn = torch.nn
+
+        class Net(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
+                self.out = nn.Linear(hidden, 1)
+
+            def forward(self, x: Any) -> Any:
+                return self.out(self.lstm(x)[0][:, -1])
+
+        return Net()
+
+    return model
+
+
+def steps() -> Iterator[Row]:
+    yield training("small CNN, 1x8x8", 64, small_cnn, (1, 8, 8), 10)
+    yield training("small CNN, 3x32x32", 32, lambda torch: small_cnn(torch, 3, 64 * 8 * 8), (3, 32, 32), 10)
+    yield training("LSTM, T 24, 6-16", 32, lstm(16, 6), (24, 6), 0)
+    yield training("LSTM, T 50, 32-128", 32, lstm(128, 32), (50, 32), 0)
+    yield training("MLP 20-40-40-3", 24, mlp, (20,), 3)
+
+
+def overhead(name: str, call: Callable[[ModuleType, Any, Any], Any], grad: bool = False) -> Row:
+    """One operation on ten elements, 100 times over: what a call costs when there is nothing to compute."""
+
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        a, b = torch.from_numpy(array(10)), torch.from_numpy(array(10, seed=1))
+        if grad:
+            a.requires_grad_()
+
+        def hundred() -> Any:
+            for _ in range(100):
+                result = call(torch, a, b)
+            return result
+
+        return hundred
+
+    return Row(f"100 x {name}, 10 elements", "overhead", build, (1,), ("call",))
+
+
+def chain(torch: ModuleType, a: Any, b: Any) -> Any:
+    a.grad = None
+    ((a * b).tanh() + b).sum().backward()
+    return a.grad
+
+
+def overheads() -> Iterator[Row]:
+    yield overhead("a + b", lambda torch, a, b: a + b)
+    yield overhead("a * 2", lambda torch, a, b: a * 2)
+    yield overhead("a += b on a view", lambda torch, a, b: b.view(2, 5).add_(0.0))
+    yield overhead("sum", lambda torch, a, b: a.sum())
+    yield overhead("relu", lambda torch, a, b: torch.relu(a))
+    yield overhead("a[2:5]", lambda torch, a, b: a[2:5])
+    yield overhead("matmul", lambda torch, a, b: a @ b)
+    yield overhead("a + b, recording", lambda torch, a, b: a + b, grad=True)
+    yield overhead("4 ops and backward", chain, grad=True)
+
+
+def rows() -> list[Row]:
+    """Every row, in the order of the table."""
+    groups = (convolutions, pools, activations, recurrent, others, optimizers, steps, overheads)
+    return [row for group in groups for row in group()]
+
+
+def cases() -> dict[str, Case]:
+    """Every case by its label. The label is what the runner and its workers exchange."""
+    found = [case for row in rows() for case in row.cases()]
+    named = {case.label: case for case in found}
+    assert len(named) == len(found), "two rows have the same name"
+    return named

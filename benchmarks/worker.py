@@ -1,0 +1,82 @@
+"""A process that holds one of the two libraries and runs a case when it is told to.
+
+Two OpenMP pools in one process take each other's cores, so torch and lamina live apart. Requests and answers
+are lines of JSON on stdin and stdout: ``{"prepare": LABEL}``, ``{"burst": CALLS}``, ``{"info": true}``.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks.rows import Step, cases
+
+
+def info(library: str, torch: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "numpy": np.__version__,
+    }
+    if library == "lamina":
+        from contextlib import redirect_stdout
+        from io import StringIO
+
+        with redirect_stdout(StringIO()) as text:
+            torch.show_config()
+        facts["config"] = text.getvalue().splitlines()
+    return facts
+
+
+def summary(result: Any) -> list[float]:
+    """A few numbers that two equal results share: size, mean, root mean square, first and last element."""
+    values = np.asarray(result.detach().numpy(), dtype="float64").ravel()
+    if not values.size:
+        return [0.0]
+    return [values.size, values.mean(), np.sqrt((values**2).mean()), values[0], values[-1]]
+
+
+def seconds(step: Step, calls: int) -> float:
+    step()  # wakes sleeping threads and refills the caches that the other process has emptied
+    start = time.perf_counter()
+    for _ in range(calls):
+        step()
+    return (time.perf_counter() - start) / calls
+
+
+def main() -> None:
+    library, threads = sys.argv[1], int(sys.argv[2])
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not mix with the answers
+    torch = importlib.import_module(library)
+    importlib.import_module(f"{library}.nn")
+    torch.set_num_threads(threads)
+    known, step = cases(), None
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, Any]
+        try:
+            if "info" in request:
+                answer = info(library, torch)
+            elif "prepare" in request:
+                step = None
+                gc.collect()
+                step = known[request["prepare"]].prepare(torch)
+                result = summary(step())
+                start = time.perf_counter()
+                answer = {"summary": result, "seconds": seconds(step, 2), "took": time.perf_counter() - start}
+            else:
+                assert step is not None
+                answer = {"seconds": seconds(step, request["burst"])}
+        except Exception as error:  # a missing layer is a finding of the benchmark, not its end
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
