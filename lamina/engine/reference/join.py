@@ -1,0 +1,34 @@
+"""Several arrays as one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["cat", "stack", "block_diag"]
+
+ndarray = np.ndarray
+
+
+def cat(x: ndarray, others: tuple[ndarray, ...], dim: int, dtype: np.dtype) -> ndarray:
+    """``x`` and ``others`` one after the other along ``dim``; in memory order where they agree on one."""
+    return np.concatenate((x, *others), axis=dim, dtype=dtype, casting="unsafe")
+
+
+def stack(x: ndarray, others: tuple[ndarray, ...], dim: int, dtype: np.dtype) -> ndarray:
+    """``x`` and ``others``, all of one shape, along a new axis ``dim``."""
+    out = np.empty((*x.shape[:dim], 1 + len(others), *x.shape[dim:]), dtype)
+    lead = (slice(None),) * dim
+    for i, a in enumerate((x, *others)):
+        out[(*lead, i)] = a
+    return out
+
+
+def block_diag(x: ndarray, others: tuple[ndarray, ...], dtype: np.dtype) -> ndarray:
+    """Matrices corner to corner, zero around them."""
+    blocks = (x, *others)
+    out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)), dtype)
+    row = column = 0
+    for b in blocks:
+        out[row : row + b.shape[0], column : column + b.shape[1]] = b
+        row, column = row + b.shape[0], column + b.shape[1]
+    return out
