@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "parts", "join", "indexing", "sorting", "reduction", "linalg", "random", "activation", "conv", "pad",
+    "pointwise", "creation", "shape", "parts", "join", "indexing", "sorting", "reduction", "extremes", "scan", "linalg", "random", "activation", "conv", "pad",
     "pooling", "norm", "dropout", "loss", "rnn",
 )  # fmt: skip
 

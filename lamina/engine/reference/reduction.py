@@ -1,0 +1,265 @@
+"""Reductions and scans. ``axes`` is a tuple of axes in order, or ``None`` for all of them; half precision adds in single."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "sum", "mean", "prod", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero", "var_mean", "logsumexp",
+    "vector_norm", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "pick", "place", "isclose",
+]  # fmt: skip
+
+ndarray = np.ndarray
+Axes = tuple[int, ...] | None
+F16, F32, I64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.int64)
+
+
+# -- sums ----------------------------------------------------------------------------------------------------------
+
+_MATRIX = 4096  # from this size on it pays to look for a matrix product in a sum
+_BLOCK = 512  # rows that one product adds up: few enough that rounding errors stay near those of pairwise addition
+
+
+def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -> Any:  # noqa: A001
+    """Σx over ``axes``, computed and returned in ``dtype`` (by default that of x)."""
+    if dtype is None:
+        if x.dtype is F16:
+            return np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
+        if x.size >= _MATRIX and axes is not None and x.dtype.kind == "f":
+            return _wide_sum(x, axes, keepdims)
+        dtype = x.dtype
+    elif dtype is F16:
+        return np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
+    return np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=dtype)
+
+
+def _wide_sum(x: ndarray, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """A sum whose innermost axis in memory is kept, as products with a row of ones.
+
+    NumPy adds such rows one after the other, where errors grow with their number, and slowly if rows are short.
+    """
+    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
+    groups: list[list[Any]] = []  # adjacent axes of one kind as one: [reduced, length]
+    step = x.itemsize
+    for i in reversed(order):
+        n, reduced = x.shape[i], i in axes
+        if n == 1:
+            continue
+        if x.strides[i] != step:
+            return np.add.reduce(x, axis=axes, keepdims=keepdims)
+        step *= n
+        if groups and groups[-1][0] is reduced:
+            groups[-1][1] *= n
+        else:
+            groups.append([reduced, n])
+    if len(groups) < 2 or groups[0][0]:
+        return np.add.reduce(x, axis=axes, keepdims=keepdims)
+    y = x.transpose(order).reshape([n for _, n in reversed(groups)])
+    rows = y.shape[-2]
+    if rows <= _BLOCK:
+        y = np.matmul(np.ones((1, rows), x.dtype), y)[..., 0, :]
+    else:
+        whole = rows // _BLOCK * _BLOCK
+        blocks = y[..., :whole, :].reshape(*y.shape[:-2], -1, _BLOCK, y.shape[-1])
+        total = np.add.reduce(np.matmul(np.ones((1, _BLOCK), x.dtype), blocks)[..., 0, :], axis=-2)
+        y = total + np.add.reduce(y[..., whole:, :], axis=-2) if whole < rows else total
+    y = np.add.reduce(y, axis=tuple(range(y.ndim - 3, -1, -2)))  # the groups that are left: ..., reduced, kept, kept
+    kept = [i for i in order if i not in axes]
+    back = sorted(range(len(kept)), key=kept.__getitem__)
+    y = y.reshape([x.shape[i] for i in kept]).transpose(back)
+    return y.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdims else y
+
+
+def count(shape: tuple[int, ...], axes: Axes) -> int:
+    """How many elements a reduction takes together."""
+    return math.prod(shape) if axes is None else math.prod([shape[i] for i in axes])
+
+
+def mean(x: ndarray, axes: Axes, keepdims: bool) -> Any:
+    """Σx/n over ``axes``; NaN where n is 0."""
+    if x.dtype is F16:
+        total = np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=F32)
+        return np.true_divide(total, np.float32(count(x.shape, axes))).astype(F16)
+    return np.true_divide(sum(x, axes, keepdims), count(x.shape, axes))
+
+
+def var_mean(x: ndarray, axes: Axes, keepdims: bool, correction: float) -> tuple[Any, Any]:
+    """(Σ|x − mean|²/max(n − correction, 0), mean) in two passes."""
+    if x.dtype is F16:
+        v, m = var_mean(x.astype(F32), axes, keepdims, correction)
+        return v.astype(F16), m.astype(F16)
+    m = mean(x, axes, True)
+    d = np.subtract(x, m)
+    d = np.multiply(d, d, out=d) if x.dtype.kind == "f" else d.real * d.real + d.imag * d.imag
+    divisor = max(count(x.shape, axes) - correction, 0)
+    v = np.true_divide(sum(d, axes, keepdims), d.dtype.type(divisor))
+    return v, m if keepdims else m.reshape(v.shape)
+
+
+def prod(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -> Any:
+    """Πx over ``axes``, computed and returned in ``dtype`` (by default that of x)."""
+    wanted = x.dtype if dtype is None else dtype
+    if wanted is F16:
+        return np.multiply.reduce(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
+    return np.multiply.reduce(x, axis=axes, keepdims=keepdims, dtype=wanted)
+
+
+def logsumexp(x: ndarray, axes: Axes, keepdims: bool) -> Any:
+    """log Σeˣ over ``axes``, shifted by the maximum so that nothing overflows; −inf for nothing."""
+    if count(x.shape, axes) == 0:
+        return np.log(np.add.reduce(x, axis=axes, keepdims=keepdims))
+    high = np.maximum.reduce(x, axis=axes, keepdims=True)
+    high = np.where(np.isinf(high), x.dtype.type(0), high)
+    y = np.log(sum(np.exp(x - high), axes, keepdims))
+    return y + high.reshape(np.shape(y))
+
+
+def vector_norm(x: ndarray, ord: float, axes: Axes, keepdims: bool) -> Any:  # noqa: A002
+    """(Σ|x|ᵒʳᵈ)^(1/ord); the largest |x| for inf, the smallest for −inf, the count of non-zeros for 0."""
+    if x.dtype is F16:
+        return vector_norm(x.astype(F32), ord, axes, keepdims).astype(F16)
+    if x.dtype.kind == "c":
+        x = np.abs(x)
+    if ord == 2:
+        return np.sqrt(sum(x * x, axes, keepdims))
+    if ord == 1:
+        return sum(np.abs(x), axes, keepdims)
+    if ord == 0:
+        return sum((x != 0).astype(x.dtype), axes, keepdims)
+    if ord == math.inf:
+        return np.maximum.reduce(np.abs(x), axis=axes, keepdims=keepdims, initial=0)
+    if ord == -math.inf:
+        return np.minimum.reduce(np.abs(x), axis=axes, keepdims=keepdims)
+    return np.power(sum(np.power(np.abs(x), x.dtype.type(ord)), axes, keepdims), x.dtype.type(1 / ord))
+
+
+# -- extremes and tests --------------------------------------------------------------------------------------------
+
+
+def amax(x: ndarray, axes: Axes, keepdims: bool) -> Any:
+    """The largest element; NaN if there is one."""
+    return np.maximum.reduce(x, axis=axes, keepdims=keepdims)
+
+
+def amin(x: ndarray, axes: Axes, keepdims: bool) -> Any:
+    """The smallest element; NaN if there is one."""
+    return np.minimum.reduce(x, axis=axes, keepdims=keepdims)
+
+
+def argmax(x: ndarray, axis: int | None, keepdims: bool) -> Any:
+    """The index of the first largest element (of the first NaN, if there is one); into the flat array for ``None``."""
+    return np.asarray(x.argmax(axis=axis, keepdims=keepdims), I64)
+
+
+def argmin(x: ndarray, axis: int | None, keepdims: bool) -> Any:
+    """The index of the first smallest element (of the first NaN, if there is one); into the flat array for ``None``."""
+    return np.asarray(x.argmin(axis=axis, keepdims=keepdims), I64)
+
+
+def any(x: ndarray, axes: Axes, keepdims: bool) -> Any:  # noqa: A001
+    """Whether any element is non-zero."""
+    return np.logical_or.reduce(x, axis=axes, keepdims=keepdims)
+
+
+def all(x: ndarray, axes: Axes, keepdims: bool) -> Any:  # noqa: A001
+    """Whether all elements are non-zero."""
+    return np.logical_and.reduce(x, axis=axes, keepdims=keepdims)
+
+
+def count_nonzero(x: ndarray, axes: Axes) -> Any:
+    """How many elements are not zero."""
+    return np.asarray(np.count_nonzero(x, axis=axes), I64)
+
+
+def isclose(x: ndarray, y: ndarray, rtol: float, atol: float, equal_nan: bool) -> Any:
+    """x = y, or both are finite and |x − y| ≤ atol + rtol·|y|; NaNs are close to each other if ``equal_nan``."""
+    close = np.equal(x, y)
+    if equal_nan and x.dtype.kind in "fc":
+        close |= np.isnan(x) & np.isnan(y)
+    if x.dtype.kind in "bu":
+        x, y = x.astype(I64), y.astype(I64)
+    allowed = atol + np.abs(rtol * y) if x.dtype.kind in "fc" else atol + np.abs(rtol * y.astype(np.float64))
+    distance = np.abs(x - y)
+    return close | (np.isfinite(distance) & (distance <= allowed))
+
+
+# -- along an axis by index ----------------------------------------------------------------------------------------
+
+
+def pick(x: ndarray, index: ndarray, axis: int) -> Any:
+    """x at an index along an axis; ``index`` has the shape of x but for that axis."""
+    if x.ndim == 0:
+        return x.copy()
+    return np.take_along_axis(x, index, axis)
+
+
+def place(values: ndarray, index: ndarray, axis: int, n: int) -> Any:
+    """Zeros, with each value added at its index along an axis of length ``n``: the transpose of :func:`pick`."""
+    if values.ndim == 0:
+        return values.copy()
+    y = np.zeros((*values.shape[:axis], n, *values.shape[axis + 1 :]), values.dtype)
+    if index.shape[axis] == 1:
+        np.put_along_axis(y, index, values, axis)
+    else:
+        grid = list(np.ogrid[tuple(slice(m) for m in index.shape)])
+        grid[axis] = index
+        np.add.at(y, tuple(grid), values)
+    return y
+
+
+# -- scans ---------------------------------------------------------------------------------------------------------
+
+
+def _scan(ufunc: np.ufunc, x: ndarray, axis: int, wanted: np.dtype) -> Any:
+    """A running sum or product; floats run in double precision, as rounding errors add up."""
+    if x.ndim == 0:
+        return x.astype(wanted)
+    inner = np.dtype(np.float64) if wanted.kind == "f" else np.dtype(np.complex128) if wanted.kind == "c" else wanted
+    return ufunc.accumulate(x, axis=axis, dtype=inner).astype(wanted, copy=False)
+
+
+def _flip(x: ndarray, axis: int) -> Any:
+    return x[(slice(None),) * axis + (slice(None, None, -1),)] if x.ndim else x
+
+
+def cumsum(x: ndarray, axis: int, reverse: bool, dtype: np.dtype) -> Any:
+    """The sum of an element and all before it (with ``reverse``, all after it) along an axis."""
+    if reverse:
+        return _flip(_scan(np.add, _flip(x, axis), axis, dtype), axis)
+    return _scan(np.add, x, axis, dtype)
+
+
+def cumprod(x: ndarray, axis: int, dtype: np.dtype) -> Any:
+    """The product of an element and all before it along an axis."""
+    return _scan(np.multiply, x, axis, dtype)
+
+
+def _running(ufunc: np.ufunc, x: ndarray, axis: int) -> tuple[Any, Any]:
+    if x.ndim == 0:
+        return x.copy(), np.zeros((), I64)
+    values = ufunc.accumulate(x, axis=axis)
+    news = x == values  # ties go to the later one
+    if x.dtype.kind == "f":
+        news |= np.isnan(x)
+    positions = np.arange(x.shape[axis], dtype=I64).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+    return values, np.maximum.accumulate(np.where(news, positions, 0), axis=axis)
+
+
+def cummax(x: ndarray, axis: int) -> tuple[Any, Any]:
+    """(the largest element so far along an axis, its index); NaN stays."""
+    return _running(np.maximum, x, axis)
+
+
+def cummin(x: ndarray, axis: int) -> tuple[Any, Any]:
+    """(the smallest element so far along an axis, its index); NaN stays."""
+    return _running(np.minimum, x, axis)
+
+
+def logcumsumexp(x: ndarray, axis: int) -> Any:
+    """The log of the running sum of eˣ along an axis."""
+    if x.ndim == 0:
+        return x.copy()
+    return np.logaddexp.accumulate(x.astype(np.float64), axis=axis).astype(x.dtype)
