@@ -170,7 +170,7 @@ def once_differentiable(function: Any) -> Any:
             result = function(ctx, *grads)
         finally:
             mode.enabled = enabled
-        if not (recorded or enabled):
+        if not recorded:
             return result
         several = isinstance(result, tuple)
         made = [_Once.apply(wrap(r._a), *[g for g in grads if isinstance(g, Variable)]) if isinstance(r, Variable) else r

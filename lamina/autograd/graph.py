@@ -573,6 +573,7 @@ def inplace(function: Any, name: str) -> Any:
             source = _new(_Tensor)
             source.__dict__.update(self.__dict__)
             source._version = None
+            args = tuple(source if a is self else a for a in args)
         result = function(source, *args, **kwargs)
         if result._a.shape != self._a.shape:
             raise RuntimeError(

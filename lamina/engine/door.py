@@ -45,14 +45,10 @@ class _Quiet(threading.local):
 _quiet = _Quiet()
 
 
-def _run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return _quiet.run(function, *args, **kwargs)
-    except RuntimeError as error:
-        if "already entered" not in str(error):
-            raise
-        with np.errstate(all="ignore"):  # a finaliser or signal handler that runs in the midst of a kernel
-            return function(*args, **kwargs)
+def _again(function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> Any:
+    """The same call where the quiet context is in use: in a finaliser or signal handler that runs in the midst of a kernel."""
+    with np.errstate(all="ignore"):
+        return function(*args, **kwargs)  # type: ignore[misc]
 
 
 class Kernel:
@@ -68,13 +64,23 @@ class Kernel:
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if x.size >= self.min_size:
-            y = _run(self.fast, x, *args, **kwargs)  # type: ignore[arg-type]
+            try:
+                y = _quiet.run(self.fast, x, *args, **kwargs)  # type: ignore[arg-type]
+            except RuntimeError as error:
+                if "already entered" not in str(error):
+                    raise
+                y = _again(self.fast, x, *args, **kwargs)
             if y is not NotImplemented:
                 self.fast_calls += 1
                 return y
             self.declined += 1
         self.reference_calls += 1
-        return _run(self.reference, x, *args, **kwargs)
+        try:
+            return _quiet.run(self.reference, x, *args, **kwargs)
+        except RuntimeError as error:
+            if "already entered" not in str(error):
+                raise
+            return _again(self.reference, x, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}: {self.fast_calls} fast, {self.reference_calls} reference, {self.declined} declined>"

@@ -127,7 +127,11 @@ class Add(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        return _call(k.add, *operands(x, y))
+        a, b = operands(x, y)
+        try:
+            return k.add(a, b)
+        except ValueError as error:
+            raise _broadcastable(a, b, error) from None
 
     @staticmethod
     def backward(ctx, grad):
@@ -155,8 +159,13 @@ class Mul(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        ctx.save(x, y)
-        return _call(k.mul, *operands(x, y))
+        if ctx.recording:
+            ctx.save(x, y)
+        a, b = operands(x, y)
+        try:
+            return k.mul(a, b)
+        except ValueError as error:
+            raise _broadcastable(a, b, error) from None
 
     @staticmethod
     def backward(ctx, grad):
@@ -174,7 +183,7 @@ class Div(Op):
         ctx.save(x, y)
         a, b = operands(x, y)
         if a.dtype.kind in "iub":
-            a, b = a.astype(_dtypes._Default.numpy), np.asarray(b).astype(_dtypes._Default.numpy)
+            a, b = _as_array(x, _dtypes._Default.numpy), _as_array(y, _dtypes._Default.numpy)
         return _call(k.div, a, b)
 
     @staticmethod
@@ -383,12 +392,27 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = 
     if rounding_mode is None:
         r = Div.apply(input, other)
     elif rounding_mode in ("trunc", "floor"):
-        r = wrap(_rounded_div(*operands(input, other), rounding_mode))
+        r = RoundedDiv.apply(input, other, rounding_mode)
     else:
         raise RuntimeError(
             f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
         )
     return r if out is None else store(out, r)
+
+
+class RoundedDiv(Op):
+    """x/y rounded to an integer;   the gradient is zero"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y, rounding_mode):
+        return _rounded_div(*operands(x, y), rounding_mode)
+
+    @staticmethod
+    def backward(ctx, grad):
+        zero = zeros_like(grad)
+        return zero, zero, None
 
 
 def _rounded_div(a: Any, b: Any, mode: str) -> Any:
@@ -819,15 +843,34 @@ def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:  # noqa: A0
 
 
 def frac(input: Any, *, out: Any = None) -> Any:
-    """x − trunc(x)."""
+    """x − trunc(x), of floating-point tensors."""
+    if input._a.dtype.kind != "f":
+        raise NotImplementedError(f'"frac_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[input._a.dtype]]!r}')
     return sub(input, trunc(input), out=out)
+
+
+class Logit(Op):
+    """log(x/(1 − x));   dL/dx = g/(x·(1 − x)), NaN outside [0, 1]"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save(x)
+        a = _floating(x)
+        return k.log(k.div(a, k.sub(np.ones((), a.dtype), a)))
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved
+        return where((x < 0) | (x > 1), float("nan"), grad / (x * (1 - x)))
 
 
 def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
     """log(x/(1 − x)), with x moved into [eps, 1 − eps] first if ``eps`` is given."""
     if eps is not None:
         input = clamp(input, eps, 1 - eps)
-    return log(div(input, rsub(input, 1)), out=out)
+    return store_or_return(out, Logit.apply(input))
 
 
 def positive(input: Any) -> Any:

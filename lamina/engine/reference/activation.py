@@ -20,8 +20,8 @@ def relu(x: ndarray) -> ndarray:
 
 
 def relu_backward(grad: ndarray, y: ndarray) -> ndarray:
-    """grad where y > 0, else 0."""
-    return np.multiply(grad, y > 0) if np.isfinite(grad).all() else np.where(y > 0, grad, grad.dtype.type(0))
+    """0 where y ≤ 0, else grad (also where y is NaN)."""
+    return np.where(y <= 0, grad.dtype.type(0), grad)
 
 
 def leaky_relu(x: ndarray, slope: float) -> ndarray:

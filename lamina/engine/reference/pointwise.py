@@ -24,7 +24,7 @@ eq, ne, lt, le, gt, ge = np.equal, np.not_equal, np.less, np.less_equal, np.grea
 logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_or, np.logical_xor, np.logical_not
 bitwise_and, bitwise_or, bitwise_xor, bitwise_not = np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert
 left_shift, right_shift = np.left_shift, np.right_shift
-neg, sign, exp, exp2, expm1 = np.negative, np.sign, np.exp, np.exp2, np.expm1
+neg, exp, exp2, expm1 = np.negative, np.exp, np.exp2, np.expm1
 log, log2, log10, log1p, sqrt, square = np.log, np.log2, np.log10, np.log1p, np.sqrt, np.square
 sin, cos, tan, asin, acos, atan = np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan
 sinh, cosh, asinh, acosh, atanh = np.sinh, np.cosh, np.arcsinh, np.arccosh, np.arctanh
@@ -32,6 +32,12 @@ floor, ceil, trunc = np.floor, np.ceil, np.trunc
 isnan, isinf, isfinite, signbit, where, conj = np.isnan, np.isinf, np.isfinite, np.signbit, np.where, np.conjugate
 deg2rad, rad2deg = np.deg2rad, np.rad2deg
 abs = np.absolute  # noqa: A001
+
+
+def sign(x: Any) -> Any:
+    """−1, 0 or 1; 0 for NaN."""
+    y = np.sign(x)
+    return np.where(np.isnan(x), x.dtype.type(0), y) if x.dtype.kind == "f" else y
 
 
 def remainder(x: Any, y: Any) -> Any:
