@@ -339,9 +339,9 @@ class Plan:
 
     __slots__ = ("run", "pd", "args")
 
-    def __init__(self, pd: Handle, args: tuple[int, ...]) -> None:
+    def __init__(self, pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray] | None = None) -> None:
         self.pd, self.args = pd, args
-        self.run: Callable[..., None] = _prepare(pd, args)
+        self.run: Callable[..., None] = _prepare(pd, args, fixed or {})
         if CHECK:
             self.run = self._checked(self.run)
 
@@ -354,8 +354,7 @@ class Plan:
 
     def nbytes(self, arg: int) -> int:
         """The bytes of an execution argument; 0 if the primitive does not take it."""
-        found = query_desc(self.pd, arg)
-        return found.nbytes if found is not None else 0
+        return _nbytes(self.pd, arg)
 
     def _checked(self, run: Callable[..., None]) -> Callable[..., None]:
         sizes = [self.desc(arg).nbytes for arg in self.args]
@@ -372,16 +371,19 @@ class Plan:
         return checked
 
 
-def plan(pd: Handle | None, *args: int) -> Plan | None:
-    """A plan for a primitive descriptor, to be run with one array for each of `args`; None for None."""
-    return None if pd is None else Plan(pd, args)
+def plan(pd: Handle | None, *args: int, fixed: dict[int, np.ndarray] | None = None) -> Plan | None:
+    """A plan for a primitive descriptor, to be run with one array for each of `args`; None for None.
+
+    `fixed` gives arrays to arguments that are the same in every call, such as a constant.
+    """
+    return None if pd is None else Plan(pd, args, fixed)
 
 
-def _prepare(pd: Handle, args: tuple[int, ...]) -> Callable[..., None]:
+def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) -> Callable[..., None]:
     """The call itself: sets the arrays' addresses in prebuilt memory objects and executes.
 
-    Memory objects are written to, so a set of them is checked out of `idle` for the length of a call: as
-    many sets come into being as threads ever ran the plan at once.
+    Memory objects are written to, so a set of them is checked out of `idle` for the length of a call: as many
+    sets come into being as threads ever ran the plan at once.
     """
     library = abi.library()
     engine, stream, _ = session()
@@ -389,29 +391,32 @@ def _prepare(pd: Handle, args: tuple[int, ...]) -> Callable[..., None]:
         count = threads.get_num_threads()
         _tell_if_needed(count)
         made = create("primitive_create", pd, destroy="primitive")
-    descs = [query_desc(pd, arg) for arg in args]
+    needs = _nbytes(pd, abi.SCRATCHPAD)
+    order = (*args, *((abi.SCRATCHPAD,) if needs else ()), *fixed)
+    descs = [query_desc(pd, arg) for arg in order]
     if None in descs:
-        raise ValueError(f"the primitive takes no argument {args[descs.index(None)]}")
-    scratch = query_desc(pd, abi.SCRATCHPAD)
-    needs = scratch.nbytes if scratch is not None else 0
+        raise ValueError(f"the primitive takes no argument {order[descs.index(None)]}")
     execute, set_handle = library.dll.dnnl_primitive_execute, library.quick.dnnl_memory_set_data_handle
-    primitive_pointer, stream_pointer = made.value, stream.value
+    the_primitive, the_stream, n = made.value, stream.value, len(order)
     local, tell = threads.local, threads.tell
-    n = len(args) + bool(needs)
-    idle: list[tuple[Any, ...]] = []
+    idle: list[tuple[int, tuple[int, ...], Any]] = []
 
-    def bind() -> tuple[Any, ...]:
+    def bind() -> tuple[int, tuple[int, ...], Any]:
+        """(address of the argument list, memory handles to set per call, what must stay alive)"""
         memories = [create("memory_create", d, engine, None, destroy="memory") for d in descs]
+        handles = [m.value for m in memories]
         own = None
-        if needs:
-            memories.append(create("memory_create", scratch, engine, None, destroy="memory"))
-            if needs <= SMALL_SCRATCH:
-                own = np.empty(needs + 64, np.uint8)
-                set_handle(memories[-1].value, -(-own.ctypes.data // 64) * 64)
-        handles = tuple(m.value for m in memories)
-        pairs = zip((*args, abi.SCRATCHPAD)[:n], handles, strict=True)
+        if needs and needs <= SMALL_SCRATCH:
+            own = np.empty(needs + 64, np.uint8)
+            set_handle(handles[len(args)], -(-own.ctypes.data // 64) * 64)
+        for handle, array in zip(handles[n - len(fixed):], fixed.values(), strict=True):
+            set_handle(handle, array.ctypes.data)
+        pairs = zip(order, handles, strict=True)
         arguments = (abi.ExecArg * n)(*(abi.ExecArg(*pair) for pair in pairs))
-        return (ctypes.addressof(arguments), handles, arguments, memories, own, made, engine)
+        return ctypes.addressof(arguments), tuple(handles[:len(args)]), (arguments, memories, own, made)
+
+    def failed(status: int) -> None:
+        check(status, f"primitive_execute ({implementation(pd)})")
 
     def run(*arrays: np.ndarray) -> None:
         if local.count != count:
@@ -420,16 +425,44 @@ def _prepare(pd: Handle, args: tuple[int, ...]) -> Callable[..., None]:
             bound = idle.pop()
         except IndexError:
             bound = bind()
-        handles = bound[1]
-        for handle, array in zip(handles, arrays):  # noqa: B905 (the scratch handle is one more)
+        for handle, array in zip(bound[1], arrays, strict=True):
             set_handle(handle, address(array))
-        status = execute(primitive_pointer, stream_pointer, n, bound[0])
+        status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
-            check(status, f"primitive_execute ({implementation(pd)})")
+            failed(status)
 
-    if needs <= SMALL_SCRATCH:
-        return run
+    # The same, written out for two and three arrays: half a microsecond less of three.
+    def run_2(first: np.ndarray, second: np.ndarray) -> None:
+        if local.count != count:
+            tell(count)
+        try:
+            bound = idle.pop()
+        except IndexError:
+            bound = bind()
+        handle_1, handle_2 = bound[1]
+        set_handle(handle_1, _pointer_at(id(first) + _DATA).value)
+        set_handle(handle_2, _pointer_at(id(second) + _DATA).value)
+        status = execute(the_primitive, the_stream, n, bound[0])
+        idle.append(bound)
+        if status:
+            failed(status)
+
+    def run_3(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> None:
+        if local.count != count:
+            tell(count)
+        try:
+            bound = idle.pop()
+        except IndexError:
+            bound = bind()
+        handle_1, handle_2, handle_3 = bound[1]
+        set_handle(handle_1, _pointer_at(id(first) + _DATA).value)
+        set_handle(handle_2, _pointer_at(id(second) + _DATA).value)
+        set_handle(handle_3, _pointer_at(id(third) + _DATA).value)
+        status = execute(the_primitive, the_stream, n, bound[0])
+        idle.append(bound)
+        if status:
+            failed(status)
 
     def run_with_scratch(*arrays: np.ndarray) -> None:
         if local.count != count:
@@ -439,14 +472,24 @@ def _prepare(pd: Handle, args: tuple[int, ...]) -> Callable[..., None]:
         except IndexError:
             bound = bind()
         room = empty((needs,), np.uint8)
-        for handle, array in zip(bound[1], (*arrays, room), strict=True):
+        set_handle(bound[2][1][len(args)].value, address(room))
+        for handle, array in zip(bound[1], arrays, strict=True):
             set_handle(handle, address(array))
-        status = execute(primitive_pointer, stream_pointer, n, bound[0])
+        status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
-            check(status, f"primitive_execute ({implementation(pd)})")
+            failed(status)
 
-    return run_with_scratch
+    if needs > SMALL_SCRATCH:
+        return run_with_scratch
+    if address is _fast_address and len(args) in (2, 3):
+        return run_2 if len(args) == 2 else run_3
+    return run
+
+
+def _nbytes(pd: Handle, arg: int) -> int:
+    found = query_desc(pd, arg)
+    return found.nbytes if found is not None else 0
 
 
 class Plans(dict):
