@@ -23,7 +23,8 @@ from lamina.random.box_muller import box_muller
 from lamina.random.generator import Generator, resolve
 
 __all__ = [
-    "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_", "uniform_",
+    "bernoulli_", "cauchy_", "exponential_", "geometric_", "log_normal_", "normal_", "random_",
+    "truncated_normal_", "uniform_",
 ]  # fmt: skip
 
 _LOW64, _TOP64 = -(1 << 63), (1 << 63) - 1
@@ -287,6 +288,44 @@ def _normals_one_by_one(n: int, mean: float, std: float, generator: Generator) -
         z[start + 1 :: 2] = radius * np.sin(angle)
         generator.next_normal = float(z[n]) if z.size > n else None
     return fma(z[:n], std, mean)
+
+
+def truncated_normal_(
+    out: np.ndarray, mean: float, std: float, low: float, high: float, generator: Generator | None = None
+) -> np.ndarray:
+    """Normal numbers within [low, high], by rejection: all are drawn anew until those outside have been replaced.
+
+    Where less than 30 % of the law lies within the bounds, the candidates are uniform instead, and accepted with the
+    probability that the density has relative to its peak. ZeroDivisionError if ``std`` is 0.
+    """
+    _floating("truncated_normal_", out)
+    mean, std, low, high = float(mean), float(std), float(low), float(high)
+    inside = math.erf((high - mean) / std / math.sqrt(2.0)) - math.erf((low - mean) / std / math.sqrt(2.0))
+    if inside / 2 > 0.3:
+        first, last = out.dtype.type(low), out.dtype.type(high)
+        normal_(out, mean, std, generator)
+        again = np.empty_like(out)
+        while (outside := (out < first) | (out > last)).any():
+            np.copyto(out, normal_(again, mean, std, generator), where=outside)
+        return out
+
+    number = out.dtype.type
+    peak = max(low, min(mean, high))
+    log_peak = number(-0.5 * ((peak - mean) / std) ** 2)
+    chance = np.empty_like(out)
+
+    def rejected(candidates: np.ndarray) -> np.ndarray:
+        z = (candidates - number(mean)) / number(std)
+        with np.errstate(divide="ignore"):
+            return np.log(uniform_(chance, generator=generator)) > z * z * number(-0.5) - log_peak
+
+    uniform_(out, low, high, generator)
+    pending = rejected(out)
+    again = np.empty_like(out)
+    while pending.any():
+        np.copyto(out, uniform_(again, low, high, generator), where=pending)
+        pending &= rejected(again)
+    return out
 
 
 def log_normal_(
