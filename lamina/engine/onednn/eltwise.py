@@ -1,0 +1,269 @@
+"""Activations and other functions of each element, float32.
+
+A dense array, in whatever order its dimensions lie, is a row of numbers here, so one plan serves every
+shape of a size.
+
+oneDNN's own element-wise primitives lose NaN (relu makes it 0) and take no further operation. Its binary
+primitive does neither: a *chain* `y = op(x, constant)`, then functions and operations with other arrays,
+all in one pass. In a chain max(a, b) gives b if either is NaN, `GT` is true of NaN and `LT` is not; the
+kernels below make use of that, so that NaN and inf come out exactly as in PyTorch.
+
+Left to NumPy, because oneDNN's forms err more than four times as much as PyTorch's: log, log1p, softplus and
+elu near their interesting end, and exp of large numbers.
+
+The sizes from which the kernels are used were measured on two cores as whole calls, with one thread and with
+two: from there on they are faster with either. A call costs 4 us and, with several arrays, up to 7.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina.engine.door import fast
+from lamina.engine.memory import empty_like
+
+from . import abi, threads
+from .core import F32, Desc, Plan, attributes, dense, desc, like, plan, plans, primitive
+
+_P0, _P1, _P2 = (abi.post_op_src(i) for i in range(3))
+
+_SCALAR = (1,), (4,)
+_CONSTANTS = {value: np.array([value], F32) for value in (0.0, 1.0, -1.0)}
+
+
+def _row(n: int) -> Desc | None:
+    return desc((n,), (4,))
+
+
+def _eltwise(n: int, alg: int, alpha: float = 0.0, beta: float = 0.0) -> Plan | None:
+    """The plan (x, y) of a plain element-wise primitive; what backward ones take as a hint, too."""
+    row = _row(n)
+    if row is None:
+        return None
+    return plan(primitive("eltwise_forward", abi.FORWARD_TRAINING, alg, row, row, alpha, beta), abi.SRC, abi.DST)
+
+
+def _backward(n: int, alg: int) -> Plan | None:
+    """The plan (grad, x, result) of an element-wise primitive's backward form."""
+    row, forward = _row(n), _eltwise(n, alg)
+    if row is None or forward is None:
+        return None
+    pd = primitive("eltwise_backward", alg, row, row, row, 0.0, 0.0, forward.pd)
+    return plan(pd, abi.DIFF_DST, abi.SRC, abi.DIFF_SRC)
+
+
+def _chain(n: int, op: int, operand: float | None, *post: Any, args: tuple[int, ...]) -> Plan | None:
+    """The plan of `op(x, operand)` followed by `post`; an operand None is an array like x.
+
+    A post-op is `(alg, alpha, beta)` of an element-wise function, `(op, constant)` or `(op, None)` for an
+    array.
+    """
+    row, scalar = _row(n), desc(*_SCALAR)
+    if row is None:
+        return None
+    fixed = {} if operand is None else {abi.SRC_1: _CONSTANTS[operand]}
+    ops: list[tuple[Any, ...]] = []
+    for i, entry in enumerate(post):
+        if len(entry) == 3:
+            ops.append(("eltwise", *entry))
+        elif entry[1] is None:
+            ops.append(("binary", entry[0], row))
+        else:
+            ops.append(("binary", entry[0], scalar))
+            fixed[abi.post_op_src(i)] = _CONSTANTS[entry[1]]
+    pd = primitive("binary", op, row, row if operand is None else scalar, row, attr=attributes(*ops))
+    return plan(pd, *args, fixed=fixed)
+
+
+def _one(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[..., Any]:
+    """A kernel of one array from `make(n, *parameters)`; with `twice`, its plan takes x a second time."""
+    cache = plans(make)
+
+    def kernel(x: np.ndarray, *parameters: Any) -> Any:
+        if x.dtype != F32:
+            return NotImplemented
+        p = cache[(x.size, *parameters) if parameters else x.size]
+        if p is None:
+            return NotImplemented
+        if not x.flags.c_contiguous:
+            x = dense(x)
+        y = empty_like(x)
+        if twice:
+            p.run(x, x, y)
+        else:
+            p.run(x, y)
+        return y
+
+    return kernel
+
+
+def _two(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[..., Any]:
+    """A kernel of a gradient and an array that lies as the result shall, from `make(n, *parameters)`."""
+    cache = plans(make)
+
+    def kernel(grad: np.ndarray, x: np.ndarray, *parameters: Any) -> Any:
+        if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape:
+            return NotImplemented
+        p = cache[(x.size, *parameters) if parameters else x.size]
+        if p is None:
+            return NotImplemented
+        if not (x.flags.c_contiguous and grad.flags.c_contiguous):
+            x = dense(x)
+            grad = like(grad, x)
+        y = empty_like(x)
+        if twice:
+            p.run(grad, x, x, y)
+        else:
+            p.run(grad, x, y)
+        return y
+
+    return kernel
+
+
+# max(x, 0), which drops NaN, then max(that, x), which brings it back.
+_relu = _one(lambda n: _chain(n, abi.MAX, 0.0, (abi.MAX, None), args=(abi.SRC, _P0, abi.DST)), twice=True)
+
+
+@fast(min_size=15_000)
+def relu(x: np.ndarray) -> Any:
+    """max(x, 0); NaN stays."""
+    return _relu(x)
+
+
+_masked = _two(lambda n: _chain(n, abi.GT, 0.0, (abi.MUL, None), args=(_P0, abi.SRC, abi.DST)))
+
+
+@fast(min_size=10_000)
+def relu_backward(grad: np.ndarray, y: np.ndarray) -> Any:
+    """grad where y > 0 or NaN, else 0."""
+    result = _masked(grad, y)
+    # A product with 0 is not 0 for an infinite gradient; such a result is looked for, and left to the
+    # reference.
+    if result is NotImplemented or np.isnan(np.minimum.reduce(result, axis=None)):
+        return NotImplemented
+    return result
+
+
+_leaky = _one(lambda n, slope: _eltwise(n, abi.RELU, slope))
+
+
+@fast(min_size=1_500)
+def leaky_relu(x: np.ndarray, slope: float) -> Any:
+    """x where x > 0, else slope·x."""
+    # A slope of 0 would turn NaN into 0.
+    return _leaky(x, float(slope)) if slope and math.isfinite(slope) else NotImplemented
+
+
+# −x < 0 is false of NaN, as PyTorch's x > 0 is.
+_leaky_backward = _two(lambda n, slope: _chain(
+    n, abi.MUL, -1.0, (abi.LT, 0.0), (abi.LINEAR, 1.0 - slope, slope), (abi.MUL, None), args=(_P2, abi.SRC, abi.DST)))
+
+
+@fast(min_size=2_500)
+def leaky_relu_backward(grad: np.ndarray, x: np.ndarray, slope: float) -> Any:
+    """grad where x > 0, else slope·grad."""
+    return _leaky_backward(grad, x, float(slope)) if math.isfinite(slope) else NotImplemented
+
+
+_sigmoid = _one(lambda n: _eltwise(n, abi.LOGISTIC))
+
+
+@fast(min_size=1_500)
+def sigmoid(x: np.ndarray) -> Any:
+    """1/(1 + e⁻ˣ)."""
+    return _sigmoid(x)
+
+
+# ((−y) + 1)·y·grad
+_sigmoid_backward = _two(lambda n: _chain(
+    n, abi.MUL, -1.0, (abi.LINEAR, 1.0, 1.0), (abi.MUL, None), (abi.MUL, None),
+    args=(_P2, abi.SRC, _P1, abi.DST)), twice=True)
+
+
+@fast(min_size=40_000)
+def sigmoid_backward(grad: np.ndarray, y: np.ndarray) -> Any:
+    """grad·y·(1 − y)."""
+    return _sigmoid_backward(grad, y)
+
+
+_tanh = _one(lambda n: _eltwise(n, abi.TANH))
+
+
+@fast(min_size=8_000)
+def tanh(x: np.ndarray) -> Any:
+    """The hyperbolic tangent; on one thread NumPy's is faster."""
+    return _tanh(x) if threads.get_num_threads() > 1 else NotImplemented
+
+
+# (−(y·y) + 1)·grad
+_tanh_backward = _two(lambda n: _chain(
+    n, abi.MUL, None, (abi.LINEAR, -1.0, 1.0), (abi.MUL, None), args=(_P1, abi.SRC, abi.SRC_1, abi.DST)), twice=True)
+
+
+@fast(min_size=32_000)
+def tanh_backward(grad: np.ndarray, y: np.ndarray) -> Any:
+    """grad·(1 − y²)."""
+    return _tanh_backward(grad, y)
+
+
+_softplus_backward = _two(lambda n, beta: _chain(
+    n, abi.MUL, 1.0, (abi.LINEAR, beta, 0.0), (abi.LOGISTIC, 0.0, 0.0), (abi.MUL, None),
+    args=(_P2, abi.SRC, abi.DST)))
+
+
+@fast(min_size=256)
+def softplus_backward(grad: np.ndarray, x: np.ndarray, beta: float, threshold: float) -> Any:
+    """grad·σ(βx), and grad itself where βx > threshold."""
+    # From 17 on σ is 1 in float32, so that a threshold beyond makes no difference.
+    if threshold < 17 or not math.isfinite(beta):
+        return NotImplemented
+    return _softplus_backward(grad, x, float(beta))
+
+
+_gelu = _one(lambda n, alg: _eltwise(n, alg))
+_gelu_backward = _two(_backward)
+
+
+@fast(min_size=64)
+def gelu(x: np.ndarray, approximate: str) -> Any:
+    """x·Φ(x), with Φ the normal distribution function; or its tanh approximation."""
+    return _gelu(x, abi.GELU_TANH if approximate == "tanh" else abi.GELU_ERF)
+
+
+@fast(min_size=64)
+def gelu_backward(grad: np.ndarray, x: np.ndarray, approximate: str) -> Any:
+    """grad·(Φ(x) + x·φ(x)), or the derivative of the tanh approximation."""
+    return _gelu_backward(grad, x, abi.GELU_TANH if approximate == "tanh" else abi.GELU_ERF)
+
+
+_sqrt = _one(lambda n: _eltwise(n, abi.SQRT))
+_abs = _one(lambda n: _eltwise(n, abi.ABS))
+_square = _one(lambda n: _eltwise(n, abi.SQUARE))
+_neg = _one(lambda n: _eltwise(n, abi.LINEAR, -1.0, 0.0))
+
+
+@fast(min_size=20_000)
+def sqrt(x: np.ndarray) -> Any:
+    """√x; NaN where x < 0."""
+    return _sqrt(x)
+
+
+@fast(min_size=250_000)
+def abs(x: np.ndarray) -> Any:  # noqa: A001
+    """|x|."""
+    return _abs(x)
+
+
+@fast(min_size=250_000)
+def square(x: np.ndarray) -> Any:
+    """x²."""
+    return _square(x)
+
+
+@fast(min_size=250_000)
+def neg(x: np.ndarray) -> Any:
+    """−x."""
+    return _neg(x)
