@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lamina.engine.reference.linalg import product
+
 __all__ = [
     "sum", "mean", "prod", "amax", "amin", "argmax", "argmin", "any", "all", "count_nonzero", "var_mean", "logsumexp",
     "vector_norm", "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "pick", "place", "isclose",
@@ -60,11 +62,11 @@ def _wide_sum(x: ndarray, axes: tuple[int, ...], keepdims: bool) -> Any:
     y = x.transpose(order).reshape([n for _, n in reversed(groups)])
     rows = y.shape[-2]
     if rows <= _BLOCK:
-        y = np.matmul(np.ones((1, rows), x.dtype), y)[..., 0, :]
+        y = product(np.ones((1, rows), x.dtype), y)[..., 0, :]
     else:
         whole = rows // _BLOCK * _BLOCK
         blocks = y[..., :whole, :].reshape(*y.shape[:-2], -1, _BLOCK, y.shape[-1])
-        total = np.add.reduce(np.matmul(np.ones((1, _BLOCK), x.dtype), blocks)[..., 0, :], axis=-2)
+        total = np.add.reduce(product(np.ones((1, _BLOCK), x.dtype), blocks)[..., 0, :], axis=-2)
         y = total + np.add.reduce(y[..., whole:, :], axis=-2) if whole < rows else total
     y = np.add.reduce(y, axis=tuple(range(y.ndim - 3, -1, -2)))  # the groups that are left: ..., reduced, kept, kept
     kept = [i for i in order if i not in axes]

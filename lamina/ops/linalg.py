@@ -1,0 +1,658 @@
+"""Products of matrices and vectors: matmul in all its forms, linear layers, distances. ``einsum`` is in einsum.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina.autograd.graph import Op, Variable, wrap
+from lamina.engine import kernels as k
+from lamina.ops import pointwise as p
+from lamina.ops.pointwise import _conj
+from lamina.ops.reduction import Sum, VectorNorm, given, sum
+from lamina.ops.shape import expand, wrap_dim, wrap_dims
+
+_C_NAME = {
+    "float64": "double", "float32": "float", "float16": "c10::Half", "int64": "long int", "int32": "int", "int16": "short int",
+    "int8": "signed char", "uint8": "unsigned char", "bool": "bool", "complex64": "c10::complex<float>",
+    "complex128": "c10::complex<double>",
+}  # fmt: skip
+
+
+def _arrays(name: str, **tensors: Any) -> list[np.ndarray]:
+    for position, (argument, t) in enumerate(tensors.items(), 1):
+        if not isinstance(t, Variable):
+            raise TypeError(f"{name}(): argument '{argument}' (position {position}) must be Tensor, not {type(t).__name__}")
+    return [t._a for t in tensors.values()]
+
+
+def _scalar_name(a: np.ndarray) -> str:
+    return SCALAR_NAME[BY_NUMPY[a.dtype]]
+
+
+def _no_bools(name: str, a: np.ndarray) -> None:
+    if a.dtype.kind == "b":
+        raise NotImplementedError(f"\"{name}\" not implemented for 'Bool'")
+
+
+# -- matrix products -----------------------------------------------------------------------------------------------
+
+
+class MatMul(Op):
+    """op(x)·op(y) for matrices, or batches of them that broadcast; op is the transposition where its flag is set.
+
+    dL/dop(x) = g·op(y)ᵀ and dL/dop(y) = op(x)ᵀ·g are such products again, so no gradient needs a transposed copy.
+    """
+
+    @staticmethod
+    def forward(ctx, x, y, x_flipped, y_flipped):
+        ctx.save(x, y)
+        ctx.flipped = x_flipped, y_flipped
+        a, b = x._a, y._a
+        if x_flipped:
+            a = a.swapaxes(-1, -2)
+        if y_flipped:
+            b = b.swapaxes(-1, -2)
+        return k.matmul(a, b)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        x_flipped, y_flipped = ctx.flipped
+        gx = gy = None
+        if ctx.needs(0):
+            other = _conj(y)
+            gx = (
+                MatMul.apply(other, grad, y_flipped, True)
+                if x_flipped
+                else MatMul.apply(grad, other, False, not y_flipped)
+            )
+        if ctx.needs(1):
+            other = _conj(x)
+            if other._a.ndim > 2 and y._a.ndim == 2 and not x_flipped:  # the sum over the batch is part of the product
+                other, grad = _rows(other), _rows(grad)
+            gy = (
+                MatMul.apply(grad, other, True, x_flipped)
+                if y_flipped
+                else MatMul.apply(other, grad, not x_flipped, False)
+            )
+        return gx, gy
+
+
+def _rows(x: Any) -> Any:
+    """A tensor (*, n) as a matrix of its rows."""
+    shape = x._a.shape
+    return x if len(shape) == 2 else x.reshape(math.prod(shape[:-1]), shape[-1])
+
+
+def _check_matrices(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise unless two matrices can be multiplied."""
+    if a.shape[1] != b.shape[0]:
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({a.shape[0]}x{a.shape[1]} and {b.shape[0]}x{b.shape[1]})"
+        )
+    if a.dtype is not b.dtype and a.dtype != b.dtype:
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {_C_NAME[a.dtype.name]} != {_C_NAME[b.dtype.name]}"
+        )
+    _no_bools("addmm_impl_cpu_", a)
+
+
+def _check_vector(a: np.ndarray, v: np.ndarray) -> None:
+    """Raise unless a matrix can be multiplied with a vector."""
+    if a.shape[1] != v.shape[0]:
+        raise RuntimeError(
+            f"size mismatch, got input ({a.shape[0]}), mat ({a.shape[0]}x{a.shape[1]}), vec ({v.shape[0]})"
+        )
+    if a.dtype != v.dtype:
+        raise RuntimeError(
+            f"addmv input tensors must have the same dtype, but got {_scalar_name(v)}, {_scalar_name(a)}, and {_scalar_name(v)}"
+        )
+    _no_bools("addmv_impl_cpu", a)
+
+
+def _check_batches(a: np.ndarray, b: np.ndarray) -> None:
+    """Raise unless two batches of matrices, of three dimensions or more, can be multiplied."""
+    lead = max(a.ndim, b.ndim) - 2
+    s, t = ((1,) * (lead + 2 - x.ndim) + x.shape[:-2] for x in (a, b))
+    for i in range(lead - 1, -1, -1):
+        if s[i] != t[i] and 1 not in (s[i], t[i]):
+            raise RuntimeError(
+                f"The size of tensor a ({s[i]}) must match the size of tensor b ({t[i]}) at non-singleton dimension {i}"
+            )
+    if a.shape[-1] != b.shape[-2]:
+        n = math.prod([max(i, j) if i and j else 0 for i, j in zip(s, t, strict=True)])
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{n}, {a.shape[-1]}] but got: [{n}, {b.shape[-2]}]."
+        )
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"expected scalar type {_scalar_name(a)} but found {_scalar_name(b)}")
+    _no_bools("bmm", a)
+
+
+def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The product of two tensors: of vectors a number, of a matrix and a vector a vector, of matrices a matrix.
+
+    With more dimensions the last two are matrices, and those before them broadcast. Raises ``RuntimeError`` if the sizes do
+    not fit or the dtypes differ.
+    """
+    a, b = _arrays("matmul", input=input, other=other)
+    if a.ndim == 2 and b.ndim == 2:
+        _check_matrices(a, b)
+        r = MatMul.apply(input, other, False, False)
+    elif a.ndim == 0 or b.ndim == 0:
+        raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
+    elif a.ndim == 1 and b.ndim == 1:
+        r = dot(input, other)
+    elif b.ndim == 1:
+        _check_vector(a.reshape(-1, a.shape[-1]) if a.size else a.reshape(-1, a.shape[-1] or 1)[:, : a.shape[-1]], b)
+        r = MatMul.apply(input, other.unsqueeze(1), False, False).squeeze(-1)
+    elif a.ndim == 1:
+        (_check_matrices if b.ndim == 2 else _check_batches)(a[None], b)
+        r = MatMul.apply(input.unsqueeze(0), other, False, False).squeeze(-2)
+    else:
+        if b.ndim == 2:
+            rows = math.prod(a.shape[:-1])
+            if a.shape[-1] != b.shape[0]:
+                raise RuntimeError(
+                    f"mat1 and mat2 shapes cannot be multiplied ({rows}x{a.shape[-1]} and {b.shape[0]}x{b.shape[1]})"
+                )
+        _check_batches(a, b)
+        r = MatMul.apply(input, other, False, False)
+    return given(out, r)
+
+
+def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
+    """The product of two matrices (n, m) and (m, p)."""
+    a, b = _arrays("mm", input=input, mat2=mat2)
+    if a.ndim != 2:
+        raise RuntimeError("self must be a matrix")
+    if b.ndim != 2:
+        raise RuntimeError("mat2 must be a matrix")
+    _check_matrices(a, b)
+    return given(out, MatMul.apply(input, mat2, False, False))
+
+
+def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
+    """The products of two batches of matrices (b, n, m) and (b, m, p), without broadcasting."""
+    a, b = _arrays("bmm", input=input, mat2=mat2)
+    for name, x in (("batch1", a), ("batch2", b)):
+        if x.ndim != 3:
+            raise RuntimeError(f"{name} must be a 3D tensor")
+    if b.shape[0] != a.shape[0] or b.shape[1] != a.shape[2]:
+        raise RuntimeError(
+            f"Expected size for first two dimensions of batch2 tensor to be: [{a.shape[0]}, {a.shape[2]}] but got: "
+            f"[{b.shape[0]}, {b.shape[1]}]."
+        )
+    _check_batches(a, b)
+    return given(out, MatMul.apply(input, mat2, False, False))
+
+
+def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
+    """The product of a matrix (n, m) and a vector (m)."""
+    a, b = _arrays("mv", input=input, vec=vec)
+    if a.ndim != 2 or b.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {1}, {a.ndim}, {b.ndim}")
+    return matmul(input, vec, out=out)
+
+
+class Dot(Op):
+    """Σ x·y of two vectors;   dL/dx = g·y, dL/dy = g·x"""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        return k.dot(x._a, y._a)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        return grad * _conj(y) if ctx.needs(0) else None, grad * _conj(x) if ctx.needs(1) else None
+
+
+def dot(input: Any, tensor: Any, *, out: Any = None) -> Any:
+    """Σ input·tensor of two vectors of one size."""
+    a, b = _arrays("dot", input=input, tensor=tensor)
+    if a.ndim != 1 or b.ndim != 1:
+        raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
+    if a.dtype != b.dtype:
+        raise RuntimeError(
+            f"dot : expected both vectors to have same dtype, but found {_scalar_name(a)} and {_scalar_name(b)}"
+        )
+    if a.size != b.size:
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{a.size}] and src [{b.size}] to have the same number of elements, but "
+            f"got {a.size} and {b.size} elements respectively"
+        )
+    _no_bools("dot", a)
+    return given(out, Dot.apply(input, tensor))
+
+
+def vdot(input: Any, other: Any, *, out: Any = None) -> Any:
+    """Σ conj(input)·other of two vectors of one size."""
+    return dot(_conj(input), other, out=out)
+
+
+def inner(input: Any, other: Any, *, out: Any = None) -> Any:
+    """Σ over the last dimensions of the products of all their pairs of rows; a plain product if either is a scalar."""
+    a, b = _arrays("inner", input=input, other=other)
+    if a.ndim == 0 or b.ndim == 0:
+        return given(out, input * other)
+    if a.shape[-1] != b.shape[-1]:
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(a.shape)} and {list(b.shape)}"
+        )
+    return given(out, tensordot(input, other, ([-1], [-1])))
+
+
+def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
+    """The products of all pairs of elements of two vectors (n) and (m), as a matrix (n, m)."""
+    for name, x in zip(("self", "vec2"), _arrays("outer", input=input, vec2=vec2), strict=True):
+        if x.ndim != 1:
+            raise RuntimeError(f"outer: Expected 1-D argument {name}, but got {x.ndim}-D")
+    return given(out, input.unsqueeze(1) * vec2)
+
+
+ger = outer
+
+
+# -- products added to something -----------------------------------------------------------------------------------
+
+
+def _added(input: Any, product: Any, beta: Any, alpha: Any, out: Any) -> Any:
+    """β·input + α·product, with input broadcast, and not looked at if β is 0."""
+    a = product._a
+    if input._a.dtype != a.dtype:
+        raise RuntimeError(
+            f"self and mat2 must have the same dtype, but got {_scalar_name(input._a)} and {_scalar_name(a)}"
+        )
+    input = expand(input, a.shape)
+    if a.dtype.kind in "iu":
+        alpha, beta = int(alpha), int(beta)
+    if alpha != 1:
+        product = product * alpha
+    if beta == 0:
+        return given(out, product)
+    return given(out, product + (input if beta == 1 else input * beta))
+
+
+def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """β·input + α·(mat1·mat2), for an input that broadcasts to (n, p) and matrices (n, m) and (m, p)."""
+    c, a, b = _arrays("addmm", input=input, mat1=mat1, mat2=mat2)
+    for name, x in (("mat1", a), ("mat2", b)):
+        if x.ndim != 2:
+            raise RuntimeError(f"{name} must be a matrix, got {x.ndim}-D tensor")
+    if c.dtype != b.dtype:
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {_scalar_name(c)} and {_scalar_name(b)}")
+    _check_matrices(a, b)
+    if alpha == 1 and beta == 1 and c.ndim == 1 and c.shape[0] == b.shape[1] and out is None:
+        return Linear.apply(mat1, mat2.transpose(0, 1), input)
+    return _added(input, MatMul.apply(mat1, mat2, False, False), beta, alpha, out)
+
+
+def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """β·input + α·(mat·vec), for an input that broadcasts to (n), a matrix (n, m) and a vector (m)."""
+    c, a, v = _arrays("addmv", input=input, mat=mat, vec=vec)
+    if a.ndim != 2 or v.ndim != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {c.ndim}, {a.ndim}, {v.ndim}")
+    if a.shape[1] != v.shape[0] or c.shape not in ((), (1,), (a.shape[0],)):
+        raise RuntimeError(
+            f"size mismatch, got input ({c.shape[0] if c.ndim else 1}), mat ({a.shape[0]}x{a.shape[1]}), vec ({v.shape[0]})"
+        )
+    if not c.dtype == a.dtype == v.dtype:
+        names = _scalar_name(c), _scalar_name(a), _scalar_name(v)
+        raise RuntimeError("addmv input tensors must have the same dtype, but got {}, {}, and {}".format(*names))
+    return _added(input, matmul(mat, vec), beta, alpha, out)
+
+
+def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """β·input + α·(vec1 ⊗ vec2), for an input that broadcasts to (n, m) and vectors (n) and (m)."""
+    for name, x in zip(("vec1", "vec2"), _arrays("addr", input=input, vec1=vec1, vec2=vec2)[1:], strict=True):
+        if x.ndim != 1:
+            raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {x.ndim}-D")
+    product = outer(vec1, vec2)
+    wanted = p.promote_numpy(product._a.dtype, input._a.dtype)
+    return _added(p.cast(input, BY_NUMPY[wanted]), p.cast(product, BY_NUMPY[wanted]), beta, alpha, out)
+
+
+def _checked_bmm(name: str, input: Any, batch1: Any, batch2: Any) -> Any:
+    _, a, b = _arrays(name, input=input, batch1=batch1, batch2=batch2)
+    for argument, x in (("batch1", a), ("batch2", b)):
+        if x.ndim != 3:
+            raise RuntimeError(f"{argument} must be a 3D tensor")
+    if a.shape[0] != b.shape[0]:
+        raise RuntimeError(f"batch1 and batch2 must have same number of batches, got {a.shape[0]} and {b.shape[0]}")
+    if a.shape[2] != b.shape[1]:
+        raise RuntimeError(
+            f"Incompatible matrix sizes for bmm ({a.shape[1]}x{a.shape[2]} and {b.shape[1]}x{b.shape[2]})"
+        )
+    _check_batches(a, b)
+    return MatMul.apply(batch1, batch2, False, False)
+
+
+def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """β·input + α·Σᵢ batch1ᵢ·batch2ᵢ, for an input that broadcasts to (n, p) and batches (b, n, m) and (b, m, p)."""
+    return _added(input, sum(_checked_bmm("addbmm", input, batch1, batch2), 0), beta, alpha, out)
+
+
+def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """β·input + α·(batch1·batch2), for an input that broadcasts to (b, n, p) and batches (b, n, m) and (b, m, p)."""
+    return _added(input, _checked_bmm("baddbmm", input, batch1, batch2), beta, alpha, out)
+
+
+# -- the linear layer ----------------------------------------------------------------------------------------------
+
+
+class Linear(Op):
+    """x·Wᵀ + b;   dL/dx = g·W, dL/dW = gᵀ·x, dL/db = Σ g over the rows"""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save(x, weight)
+        return k.linear(x._a, weight._a, None if bias is None else bias._a)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight = ctx.saved
+        gx = gw = gb = None
+        if grad._a.ndim == 1:
+            if ctx.needs(0):
+                gx = MatMul.apply(grad.unsqueeze(0), _conj(weight), False, False).squeeze(0)
+        elif ctx.needs(0):
+            gx = MatMul.apply(grad, _conj(weight), False, False)
+        if ctx.needs(1) or ctx.edges[2] is not None:
+            rows = _rows(grad)
+            if ctx.needs(1):
+                gw = MatMul.apply(rows, _rows(_conj(x)), True, False)
+            if ctx.edges[2] is not None:
+                gb = Sum.apply(rows, (0,), False, None)
+        return gx, gw, gb
+
+
+def linear(input: Any, weight: Any, bias: Any = None) -> Any:
+    r"""The affine map :math:`y = xW^T + b`.
+
+    Shapes: input (\*, in), weight (out, in) or (in), bias (out) or missing; the result is (\*, out) or (\*).
+    Raises ``RuntimeError`` if the sizes do not fit or the dtypes differ.
+    """
+    a, w = _arrays("linear", input=input, weight=weight)
+    if w.ndim != 2 or a.ndim == 0:
+        return _unusual_linear(input, weight, bias)
+    if a.shape[-1] != w.shape[1]:
+        raise RuntimeError(
+            f"mat1 and mat2 shapes cannot be multiplied ({math.prod(a.shape[:-1])}x{a.shape[-1]} and {w.shape[1]}x{w.shape[0]})"
+        )
+    if bias is None:
+        if a.dtype is not w.dtype:
+            _check_matrices(a[..., :1, :] if a.ndim == 2 else a.reshape(-1, a.shape[-1])[:1], w.T)
+    else:
+        (b,) = _arrays("linear", bias=bias)
+        if b.dtype is not w.dtype and b.dtype != w.dtype:
+            raise RuntimeError(f"self and mat2 must have the same dtype, but got {_scalar_name(b)} and {_scalar_name(w)}")
+        if a.dtype is not w.dtype and a.dtype != w.dtype:
+            raise RuntimeError(
+                f"expected m1 and m2 to have the same dtype, but got: {_C_NAME[a.dtype.name]} != {_C_NAME[w.dtype.name]}"
+            )
+        if b.shape != (w.shape[0],):
+            product = Linear.apply(input, weight, None)
+            return product + expand(bias, product._a.shape)
+    if a.dtype.kind == "b":
+        _no_bools("addmm_impl_cpu_", a)
+    return Linear.apply(input, weight, bias)
+
+
+def _unusual_linear(input: Any, weight: Any, bias: Any) -> Any:
+    """A weight that is a vector, which gives one number per row, and what is not allowed."""
+    a, w = input._a, weight._a
+    if a.ndim == 0 or w.ndim == 0:
+        raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {a.ndim}D and {w.ndim}D")
+    if w.ndim > 2:
+        raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {w.ndim}D")
+    if bias is not None:
+        raise RuntimeError(f"mat2 must be a matrix, got {w.ndim}-D tensor")
+    return matmul(input, weight)
+
+
+# -- built from the above ------------------------------------------------------------------------------------------
+
+
+def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
+    """Σ over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or the two lists of dimensions given."""
+    x, y = _arrays("tensordot", a=a, b=b)
+    if isinstance(dims, Variable):
+        dims = dims.item() if dims._a.size == 1 else dims.tolist()
+    if isinstance(dims, int):
+        if dims < 0:
+            raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
+        if dims > min(x.ndim, y.ndim):
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        left, right = range(x.ndim - dims, x.ndim), range(dims)
+    else:
+        left, right = ((d,) if isinstance(d, int) else tuple(d) for d in dims)  # type: ignore[assignment]
+    if len(left) != len(right):
+        raise RuntimeError("both dimension lists should have same length")
+    if x.dtype != y.dtype:
+        raise RuntimeError("both inputs should have same dtype")
+    left, right = wrap_dims(tuple(left), x.ndim), wrap_dims(tuple(right), y.ndim)  # type: ignore[assignment]
+    for i, j in zip(left, right, strict=True):
+        if x.shape[i] != y.shape[j]:
+            if x.shape[i] == 1:
+                b = sum(b, j, True)
+            elif y.shape[j] == 1:
+                a = sum(a, i, True)
+            else:
+                raise RuntimeError(
+                    f"contracted dimensions need to match, but first has size {x.shape[i]} in dim {i} and second has size "
+                    f"{y.shape[j]} in dim {j}"
+                )
+    free_a = [i for i in range(x.ndim) if i not in left]
+    free_b = [j for j in range(y.ndim) if j not in right]
+    n = math.prod([a._a.shape[i] for i in left])
+    rows = a.permute(*free_a, *left) if x.ndim else a
+    columns = b.permute(*right, *free_b) if y.ndim else b
+    product = mm(
+        rows.reshape(math.prod([x.shape[i] for i in free_a]), n), columns.reshape(n, math.prod([y.shape[j] for j in free_b]))
+    )
+    return given(out, product.reshape([*(x.shape[i] for i in free_a), *(y.shape[j] for j in free_b)]))
+
+
+def kron(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The Kronecker product: each element of ``input`` times the whole of ``other``, as blocks."""
+    a, b = _arrays("kron", input=input, other=other)
+    n = max(a.ndim, b.ndim)
+    s, t = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
+    left = input.reshape([m for i in s for m in (i, 1)])
+    right = other.reshape([m for j in t for m in (1, j)])
+    return given(out, (left * right).reshape([i * j for i, j in zip(s, t, strict=True)]))
+
+
+def trace(input: Any) -> Any:
+    """The sum of a matrix's diagonal."""
+    (a,) = _arrays("trace", input=input)
+    if a.ndim != 2:
+        raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {a.ndim}")
+    return sum(input.diagonal())
+
+
+class Cross(Op):
+    """The vector product x × y;   dL/dx = y × g, dL/dy = g × x"""
+
+    @staticmethod
+    def forward(ctx, x, y, axis):
+        ctx.save(x, y)
+        ctx.axis = axis
+        return k.cross(x._a, y._a, axis)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        return (
+            Cross.apply(_conj(y), grad, ctx.axis) if ctx.needs(0) else None,
+            Cross.apply(grad, _conj(x), ctx.axis) if ctx.needs(1) else None,
+        )
+
+
+def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) -> Any:
+    """The vector product along a dimension of size 3 (by default the first such)."""
+    a, b = _arrays("cross", input=input, other=other)
+    if a.ndim != b.ndim:
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
+    if dim is None:
+        if 3 not in a.shape:
+            raise RuntimeError("no dimension of size 3 in input")
+        dim = a.shape.index(3)
+    axis = wrap_dim(dim, a.ndim)
+    if a.shape[axis] != 3 or b.shape[axis] != 3:
+        raise RuntimeError(
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[axis]} and {b.shape[axis]}"
+        )
+    x, y = p.operands(input, other)
+    if x is not a:
+        input = p.cast(input, BY_NUMPY[x.dtype])
+    if y is not b:
+        other = p.cast(other, BY_NUMPY[y.dtype])
+    try:
+        return given(out, Cross.apply(input, other, axis - a.ndim))
+    except ValueError as error:
+        raise p._broadcastable(a, b, error) from None
+
+
+def multi_dot(tensors: Sequence[Any], *, out: Any = None) -> Any:
+    """The product of several matrices, in the order that costs the fewest multiplications; the ends may be vectors."""
+    tensors = list(tensors)
+    n = len(tensors)
+    if n < 2:
+        raise RuntimeError(f"multi_dot(): expected at least 2 tensors but got {n}")
+    first, last = tensors[0]._a.ndim == 1, tensors[-1]._a.ndim == 1
+    for i, t in enumerate(tensors):
+        if t._a.ndim != 2 and not (t._a.ndim == 1 and i in (0, n - 1)):
+            raise RuntimeError(f"multi_dot(): tensor {i} must be 2D but got {t._a.ndim}D")
+    given_shapes = [list(t._a.shape) for t in tensors]
+    if first:
+        tensors[0] = tensors[0].unsqueeze(0)
+    if last:
+        tensors[-1] = tensors[-1].unsqueeze(1)
+    for i in range(n - 1):
+        if tensors[i]._a.shape[1] != tensors[i + 1]._a.shape[0]:
+            raise RuntimeError(
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {given_shapes[i]} and {given_shapes[i + 1]} cannot be multiplied"
+            )
+    sizes = [t._a.shape[0] for t in tensors] + [tensors[-1]._a.shape[1]]
+    cost = {(i, i): (0, i) for i in range(n)}  # of a run of factors → (multiplications, where it is cut)
+    for length in range(1, n):
+        for i in range(n - length):
+            j = i + length
+            cost[i, j] = min(
+                (cost[i, m][0] + cost[m + 1, j][0] + sizes[i] * sizes[m + 1] * sizes[j + 1], m) for m in range(i, j)
+            )
+
+    def product(i: int, j: int) -> Any:
+        if i == j:
+            return tensors[i]
+        m = cost[i, j][1]
+        return mm(product(i, m), product(m + 1, j))
+
+    r = product(0, n - 1)
+    if first:
+        r = r.squeeze(0)
+    if last:
+        r = r.squeeze(-1)
+    return given(out, r)
+
+
+def chain_matmul(*matrices: Any, out: Any = None) -> Any:
+    """The product of several matrices, in the order that costs the fewest multiplications."""
+    if len(matrices) == 1 and isinstance(matrices[0], (tuple, list)):
+        matrices = tuple(matrices[0])
+    return given(out, matrices[0].clone()) if len(matrices) == 1 else multi_dot(matrices, out=out)
+
+
+def matrix_power(input: Any, n: int, *, out: Any = None) -> Any:
+    """A square matrix, or each of a batch, multiplied with itself; for n < 0 its inverse."""
+    (a,) = _arrays("matrix_power", input=input)
+    if a.ndim < 2:
+        raise RuntimeError("linalg.matrix_power: The input tensor A must have at least 2 dimensions.")
+    if a.shape[-1] != a.shape[-2]:
+        raise RuntimeError(
+            f"linalg.matrix_power: A must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
+        )
+    if n < 0:
+        from lamina.ops.decomposition import inv
+
+        input, n = inv(input), -n
+    if n == 0:
+        return given(out, wrap(np.broadcast_to(np.eye(a.shape[-1], dtype=a.dtype), a.shape).copy()))
+    result = None
+    while n:
+        if n & 1:
+            result = input if result is None else matmul(result, input)
+        n >>= 1
+        if n:
+            input = matmul(input, input)
+    return given(out, p.clone(result) if result is input else result)
+
+
+class EuclideanDistance(Op):
+    """d between the rows of x and y by a matrix product;   with w = g/d (0 at d = 0): dL/dx = x·Σw − w·y, dL/dy = y·Σwᵀ − wᵀ·x"""
+
+    keeps_output = True
+
+    @staticmethod
+    def forward(ctx, x, y):
+        ctx.save(x, y)
+        return k.cdist_mm(x._a, y._a)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        d = ctx.output
+        w = p.where(d == 0, 0.0, grad / d)
+        gx = x * sum(w, -1, True) - MatMul.apply(w, y, False, False) if ctx.needs(0) else None
+        gy = y * sum(w, -2).unsqueeze(-1) - MatMul.apply(w, x, True, False) if ctx.needs(1) else None
+        return gx, gy
+
+
+_CDIST_MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
+
+
+def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = "use_mm_for_euclid_dist_if_necessary") -> Any:
+    """The ``p``-norm distances between all rows of x1 (*, P, M) and x2 (*, R, M), as (*, P, R).
+
+    Euclidean distances of more than 25 rows come from a matrix product, which is fast and less exact where rows are
+    nearly equal; ``compute_mode="donot_use_mm_for_euclid_dist"`` avoids it.
+    """
+    a, b = _arrays("cdist", x1=x1, x2=x2)
+    for name, x in (("X1", a), ("X2", b)):
+        if x.ndim < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
+    for name, x in (("X1", a), ("X2", b)):
+        if x.dtype.kind != "f":
+            raise RuntimeError(f"cdist only supports floating-point dtypes, {name} got: {_scalar_name(x)}")
+    if a.shape[-1] != b.shape[-1]:
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {a.shape[-1]} X2: {b.shape[-1]}")
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"expected scalar type {_scalar_name(a)} but found {_scalar_name(b)}")
+    if compute_mode is not None and compute_mode not in _CDIST_MODES:
+        raise ValueError(f"{compute_mode} is not a valid value for compute_mode")
+    many = compute_mode == _CDIST_MODES[1] or compute_mode != _CDIST_MODES[2] and max(a.shape[-2], b.shape[-2]) > 25
+    if p == 2 and many and a.shape[-1]:
+        return EuclideanDistance.apply(x1, x2)
+    return VectorNorm.apply(x1.unsqueeze(-2) - x2.unsqueeze(-3), float(p), (max(a.ndim, b.ndim),), False)
+
+
+FUNCTIONS = (
+    "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "addmv", "addr", "addbmm", "baddbmm", "tensordot",
+    "kron", "trace", "cross", "chain_matmul", "matrix_power", "cdist",
+)  # fmt: skip
+METHODS = (
+    "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "addmv", "addr", "addbmm", "baddbmm", "kron",
+    "trace", "cross", "matrix_power",
+)  # fmt: skip
+INPLACE = ("addmm", "addmv", "addr", "addbmm", "baddbmm")
+NN_FUNCTIONS = ("linear",)
