@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "parts", "join", "indexing", "sorting", "reduction", "extremes", "scan", "linalg", "random", "activation", "conv", "pad",
-    "pooling", "norm", "dropout", "loss", "rnn",
+    "pointwise", "creation", "shape", "parts", "join", "indexing", "sorting", "reduction", "extremes",
+    "scan", "linalg", "einsum", "random", "activation", "conv", "pad", "pooling", "norm", "dropout", "loss",
+    "rnn",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
