@@ -1,0 +1,371 @@
+"""Recurrent layers: ``RNN``, ``LSTM``, ``GRU`` over sequences, and their cells over one step."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+
+from lamina import ops
+from lamina._tensor import Tensor
+from lamina.nn import init
+from lamina.nn.modules.module import Module
+from lamina.nn.modules.utils import new_parameter
+from lamina.nn.utils.rnn import PackedSequence
+from lamina.ops import rnn as networks
+
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNBase", "RNNCell", "RNNCellBase"]
+
+_GATES = {"RNN_TANH": 1, "RNN_RELU": 1, "LSTM": 4, "GRU": 3}
+_CELL = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm", "GRU": "gru"}
+
+
+class RNNBase(Module):
+    """What the three recurrent layers share: their parameters, checks, and the run over layers and directions."""
+
+    __constants__ = [
+        "mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "proj_size",
+    ]  # fmt: skip
+
+    def __init__(
+        self, mode: str, input_size: int, hidden_size: int, num_layers: int = 1, bias: bool = True, batch_first: bool = False,
+        dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0, device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout should be a number in range [0, 1] representing the probability of an element being zeroed, got {dropout!r}")
+        if dropout > 0 and num_layers == 1:
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers greater than 1, "
+                f"but got dropout={dropout} and num_layers={num_layers}",
+                stacklevel=3,
+            )
+        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
+            if value <= 0 and not (name == "input_size" and value == 0):
+                raise ValueError(f"{name} must be greater than zero, got {value}")
+        if mode not in _GATES:
+            raise ValueError("Unrecognized RNN mode: " + str(mode))
+        if proj_size < 0:
+            raise ValueError(f"proj_size should be a positive integer or zero to disable projections, got {proj_size}")
+        if proj_size >= hidden_size:
+            raise ValueError(f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}")
+        self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
+        self.bidirectional, self.proj_size = bidirectional, proj_size
+        self._all_weights: list[list[str]] = []
+        out, rows = proj_size or hidden_size, _GATES[mode] * hidden_size
+        for layer in range(num_layers):
+            for suffix in ("", "_reverse")[: 2 if bidirectional else 1]:
+                width = input_size if layer == 0 else out * (2 if bidirectional else 1)
+                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, out)}
+                if bias:
+                    shapes.update(bias_ih=(rows,), bias_hh=(rows,))
+                if proj_size:
+                    shapes["weight_hr"] = (proj_size, hidden_size)
+                names = [f"{name}_l{layer}{suffix}" for name in shapes]
+                for name, shape in zip(names, shapes.values(), strict=True):
+                    setattr(self, name, new_parameter(shape, device, dtype))
+                self._all_weights.append(names)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(−k, k), k = 1/√hidden_size."""
+        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
+        for weight in self.parameters():
+            init.uniform_(weight, -bound, bound)
+
+    def flatten_parameters(self) -> None:
+        """Nothing to do on a CPU."""
+
+    @property
+    def all_weights(self) -> list[list[Any]]:
+        """The parameters, a list per layer and direction."""
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
+
+    @property
+    def _flat_weights(self) -> list[Any]:
+        return [getattr(self, name) for names in self._all_weights for name in names]
+
+    @property
+    def _flat_weights_names(self) -> list[str]:
+        return [name for names in self._all_weights for name in names]
+
+    # -- checks ----------------------------------------------------------------------------------------------------
+
+    def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
+        """Raise unless the input has the layer's dtype, rank and size."""
+        weight = getattr(self, self._all_weights[0][0])
+        if input.dtype is not weight.dtype:
+            raise ValueError(
+                f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
+                f"input.to({weight.dtype}), or convert model: model.to({input.dtype})"
+            )
+        expected = 2 if batch_sizes is not None else 3
+        if input.ndim != expected:
+            raise RuntimeError(f"{type(self).__name__}: input must have {expected} dimensions, got {input.ndim}")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(
+                f"{type(self).__name__}: input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
+            )
+
+    def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """(layers·directions, N, H_out)."""
+        batch = int(batch_sizes[0]) if batch_sizes is not None else input.shape[0 if self.batch_first else 1]
+        return self.num_layers * (2 if self.bidirectional else 1), batch, self.proj_size or self.hidden_size
+
+    def get_expected_cell_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
+        """(layers·directions, N, H)."""
+        return (*self.get_expected_hidden_size(input, batch_sizes)[:2], self.hidden_size)
+
+    def check_hidden_size(
+        self, hx: Tensor, expected_hidden_size: tuple[int, int, int], msg: str = "Expected hidden size {}, got {}"
+    ) -> None:
+        """Raise unless a state has the expected size."""
+        if tuple(hx.shape) != tuple(expected_hidden_size):
+            raise RuntimeError(f"{type(self).__name__}: " + msg.format(tuple(expected_hidden_size), list(hx.shape)))
+
+    def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
+        """Raise unless input and state fit the layer."""
+        self.check_input(input, batch_sizes)
+        self.check_hidden_size(hidden, self.get_expected_hidden_size(input, batch_sizes))
+
+    def permute_hidden(self, hx: Any, permutation: Tensor | None) -> Any:
+        """The state's sequences in another order."""
+        return hx if permutation is None else hx.index_select(1, permutation)
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run over (T, N, I), over (N, T, I) with ``batch_first``, over one sequence (T, I), or over a packed batch."""
+        packed, several, name = isinstance(input, PackedSequence), self.mode == "LSTM", type(self).__name__
+        alone = False
+        if packed:
+            x, batch_sizes, sorted_indices, unsorted_indices = input
+        else:
+            x, batch_sizes, sorted_indices, unsorted_indices = input, None, None, None
+            if x.ndim not in (2, 3):
+                raise ValueError(f"{name}: Expected input to be 2D or 3D, got {x.ndim}D instead")
+            alone = x.ndim == 2
+            if alone:
+                x = x.unsqueeze(0 if self.batch_first else 1)
+        self.check_input(x, batch_sizes)
+        states = self._states(x, hx, batch_sizes, alone, packed, sorted_indices, several)
+        parameters = [getattr(self, n) for names in self._all_weights for n in names]
+        cell = _CELL[self.mode]
+        hidden: Any = tuple(states) if several else states[0]
+        settings = (parameters, self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
+        if packed:
+            y, *last = networks._packed(cell, x, batch_sizes, hidden, *settings)
+            last = [self.permute_hidden(s, unsorted_indices) for s in last]
+            y = PackedSequence(y, batch_sizes, sorted_indices, unsorted_indices)
+        else:
+            y, *last = networks._plain(cell, x, hidden, *settings, self.batch_first)
+            if alone:
+                y, last = y.squeeze(0 if self.batch_first else 1), [s.squeeze(1) for s in last]
+        return y, (tuple(last) if several else last[0])
+
+    def _states(
+        self, x: Any, hx: Any, batch_sizes: Any, alone: bool, packed: bool, order: Any, several: bool
+    ) -> list[Any]:
+        """The initial states (h, or h and s): checked, or zeros."""
+        expected = [self.get_expected_hidden_size(x, batch_sizes)]
+        if several:
+            expected.append(self.get_expected_cell_size(x, batch_sizes))
+        if hx is None:
+            return [ops.zeros(size, dtype=x.dtype) for size in expected]
+        given = list(hx) if several else [hx]
+        if len(given) != len(expected):
+            raise RuntimeError(f"{type(self).__name__}: the state must be {len(expected)} tensors, got {len(given)}")
+        states = []
+        for state, size, label in zip(given, expected, ("hidden[0]", "hidden[1]") if several else ("hidden",), strict=True):
+            if not packed:
+                rank = 2 if alone else 3
+                if state.ndim != rank:
+                    kind = "unbatched 2-D" if alone else "batched 3-D"
+                    raise RuntimeError(f"{type(self).__name__}: For {kind} input, hx should also be {rank}-D but got {state.ndim}-D tensor")
+                if alone:
+                    state = state.unsqueeze(1)
+            self.check_hidden_size(state, size, f"Expected {label} size {{}}, got {{}}")
+            states.append(self.permute_hidden(state, order))
+        return states
+
+    def extra_repr(self) -> str:
+        s = f"{self.input_size}, {self.hidden_size}"
+        if self.proj_size != 0:
+            s += f", proj_size={self.proj_size}"
+        for name, default in (("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
+            if getattr(self, name) != default:
+                s += f", {name}={getattr(self, name)}"
+        return s
+
+    def __setstate__(self, d: dict) -> None:
+        super().__setstate__(d)
+        if "all_weights" in d:
+            self._all_weights = d["all_weights"]
+        self.__dict__.setdefault("proj_size", 0)
+
+
+_SHAPES = r"""
+    Args:
+        input_size (int): features of the input, :math:`I`.
+        hidden_size (int): features of the hidden state, :math:`H`.
+        num_layers (int): layers, each fed by the one below. Default: 1.
+        bias (bool): whether there are :math:`b` and :math:`c`. Default: True.
+        batch_first (bool): input and output as (N, T, *) rather than (T, N, *); states keep their order. Default: False.
+        dropout (float): probability of zeroing an output of each layer but the last, while training. Default: 0.
+        bidirectional (bool): a second run from the end, its outputs appended. Default: False.
+
+    Shape:
+        input :math:`(T, N, I)`, :math:`(T, I)` or a ``PackedSequence``; states :math:`(D \cdot layers, N, H)` (zeros if not
+        given); output :math:`(T, N, D \cdot H)` and the last states, with :math:`D = 2` if bidirectional, else 1.
+
+    Attributes:
+        weight_ih_l[k], weight_hh_l[k], bias_ih_l[k], bias_hh_l[k] (and ``_reverse``): of layer k, gates one below the other,
+        drawn from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`.
+
+    Raises:
+        ValueError: a size below 1, a dropout outside [0, 1], an input of another dtype or rank.
+        RuntimeError: an input or state of another size.
+"""
+
+
+class RNN(RNNBase):
+    __doc__ = r"""A recurrent network: :math:`h_t = f(W x_t + b + U h_{t-1} + c)`, with f = tanh or ReLU (``nonlinearity``).""" + _SHAPES
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "proj_size" in kwargs:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        if len(args) > 3:
+            self.nonlinearity = args[3]
+            args = args[:3] + args[4:]
+        else:
+            self.nonlinearity = kwargs.pop("nonlinearity", "tanh")
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{self.nonlinearity}'. Select from 'tanh' or 'relu'.")
+        chosen = self.nonlinearity
+        super().__init__(f"RNN_{chosen.upper()}", *args, **kwargs)
+        self.nonlinearity = chosen
+
+
+class LSTM(RNNBase):
+    __doc__ = (
+        r"""A long short-term memory: :math:`i, f, o = \sigma(W x_t + b + U h_{t-1} + c)`, :math:`g = \tanh(\dots)`,
+    :math:`s_t = f \odot s_{t-1} + i \odot g`, :math:`h_t = o \odot \tanh(s_t)` (Hochreiter & Schmidhuber, 1997); with
+    ``proj_size`` the hidden state is projected to that size. States are the pair (h, s)."""
+        + _SHAPES
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__("LSTM", *args, **kwargs)
+
+
+class GRU(RNNBase):
+    __doc__ = (
+        r"""Gated recurrent units: :math:`r, z = \sigma(W x_t + b + U h_{t-1} + c)`,
+    :math:`n = \tanh(W x_t + b + r \odot (U h_{t-1} + c))`, :math:`h_t = (1 - z) \odot n + z \odot h_{t-1}` (Cho et al., 2014)."""
+        + _SHAPES
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if "proj_size" in kwargs:
+            raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
+        super().__init__("GRU", *args, **kwargs)
+
+
+class RNNCellBase(Module):
+    """What the three cells share: two weight matrices, two biases, and the checks."""
+
+    __constants__ = ["input_size", "hidden_size", "bias"]
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        for name, shape in (("weight_ih", (num_chunks * hidden_size, input_size)), ("weight_hh", (num_chunks * hidden_size, hidden_size))):
+            setattr(self, name, new_parameter(shape, device, dtype))
+        for name in ("bias_ih", "bias_hh"):
+            if bias:
+                setattr(self, name, new_parameter((num_chunks * hidden_size,), device, dtype))
+            else:
+                self.register_parameter(name, None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter from U(−k, k), k = 1/√hidden_size."""
+        bound = 1 / math.sqrt(self.hidden_size) if self.hidden_size > 0 else 0
+        for weight in self.parameters():
+            init.uniform_(weight, -bound, bound)
+
+    def extra_repr(self) -> str:
+        s = f"{self.input_size}, {self.hidden_size}"
+        if not self.bias:
+            s += f", bias={self.bias}"
+        if getattr(self, "nonlinearity", "tanh") != "tanh":
+            s += f", nonlinearity={self.nonlinearity}"
+        return s
+
+    def _step(self, function: Any, input: Tensor, hx: Any, states: int) -> Any:
+        name = type(self).__name__
+        if input.ndim not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
+        if input.shape[-1] != self.input_size:
+            raise RuntimeError(f"{name}: input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}")
+        size = (*input.shape[:-1], self.hidden_size)
+        if hx is None:
+            zero = ops.zeros(size, dtype=input.dtype)
+            hx = (zero, zero) if states == 2 else zero
+        for i, state in enumerate(hx if states == 2 else (hx,)):
+            if state.ndim not in (1, 2):
+                raise ValueError(f"{name}: Expected hx{f'[{i}]' if states == 2 else ''} to be 1D or 2D, got {state.ndim}D instead")
+            if tuple(state.shape) != size:
+                raise RuntimeError(f"{name}: hidden{i} has inconsistent hidden_size or batch: got {tuple(state.shape)}, expected {size}")
+        weight: Any = self.weight_ih
+        if input._a.dtype != weight._a.dtype:
+            raise RuntimeError(f"{name}: expected input of dtype {weight.dtype}, the weights', but got {input.dtype}")
+        return function(input, hx, weight, self.weight_hh, self.bias_ih, self.bias_hh)
+
+
+class RNNCell(RNNCellBase):
+    r"""One step of a recurrent network: :math:`h' = f(W x + b + U h + c)`, f = tanh or ReLU.
+
+    Shape: input :math:`(N, I)` or :math:`(I)`, state and output :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, 1, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        if self.nonlinearity not in ("tanh", "relu"):
+            raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
+        return self._step(networks.rnn_tanh_cell if self.nonlinearity == "tanh" else networks.rnn_relu_cell, input, hx, 1)
+
+
+class LSTMCell(RNNCellBase):
+    r"""One step of an LSTM, on the pair of states (h, s); see :class:`LSTM` for the equations.
+
+    Shape: input :math:`(N, I)` or :math:`(I)`, each state :math:`(N, H)` or :math:`(H)`; zero if not given.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 4, device, dtype)
+
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        return self._step(networks.lstm_cell, input, hx, 2)
+
+
+class GRUCell(RNNCellBase):
+    r"""One step of a GRU; see :class:`GRU` for the equations.
+
+    Shape: input :math:`(N, I)` or :math:`(I)`, state and output :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+        super().__init__(input_size, hidden_size, bias, 3, device, dtype)
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        return self._step(networks.gru_cell, input, hx, 1)
