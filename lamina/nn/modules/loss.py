@@ -1,0 +1,163 @@
+"""Losses."""
+
+from __future__ import annotations
+
+from lamina.nn import functional as F
+from lamina.nn.modules.module import Module
+from lamina.ops.loss import reduction_of
+from lamina._tensor import Tensor
+
+__all__ = ["CrossEntropyLoss", "L1Loss", "MSELoss", "NLLLoss"]
+
+
+class _Loss(Module):
+    reduction: str
+
+    def __init__(
+        self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        if size_average is not None or reduce is not None:
+            reduction = reduction_of("mean", size_average, reduce)
+        self.reduction = reduction
+
+
+class _WeightedLoss(_Loss):
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.register_buffer("weight", weight)
+
+
+class L1Loss(_Loss):
+    r"""The absolute error: :math:`\ell_i = |x_i - y_i|`.
+
+    Args:
+        size_average, reduce (bool, optional): deprecated forms of `reduction`.
+        reduction (str): `"mean"`, `"sum"`, or `"none"` for one loss per element. Default: `"mean"`.
+
+    Shape: input and target :math:`(*)`; output a scalar, or :math:`(*)` for `"none"`.
+
+    >>> nn.L1Loss()(lamina.tensor([1.0, 2.0]), lamina.tensor([1.0, 4.0])).item()
+    1.0
+    """
+
+    __constants__ = ["reduction"]
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.l1_loss(input, target, reduction=self.reduction)
+
+
+class MSELoss(_Loss):
+    r"""The squared error: :math:`\ell_i = (x_i - y_i)^2`.
+
+    Args:
+        size_average, reduce (bool, optional): deprecated forms of `reduction`.
+        reduction (str): `"mean"`, `"sum"`, or `"none"` for one loss per element. Default: `"mean"`.
+
+    Shape: input and target :math:`(*)`; output a scalar, or :math:`(*)` for `"none"`.
+
+    >>> nn.MSELoss()(lamina.tensor([1.0, 2.0]), lamina.tensor([1.0, 4.0])).item()
+    2.0
+    """
+
+    __constants__ = ["reduction"]
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.mse_loss(input, target, reduction=self.reduction)
+
+
+class NLLLoss(_WeightedLoss):
+    r"""The negative log-likelihood of the target classes, from log-probabilities: :math:`\ell_n = -w_{t_n} x_{n, t_n}`.
+
+    Args:
+        weight (Tensor, optional): a factor per class, :math:`(C)`.
+        size_average, reduce (bool, optional): deprecated forms of `reduction`.
+        ignore_index (int): a target that does not count. Default: -100.
+        reduction (str): `"mean"` (over the weights of the targets), `"sum"`, or `"none"`. Default: `"mean"`.
+
+    Shape: input :math:`(N, C)`, :math:`(C)` or :math:`(N, C, d_1, \dots)`; target :math:`(N)`, :math:`()` or
+        :math:`(N, d_1, \dots)`; output a scalar, or the target's shape for `"none"`.
+
+    Raises:
+        ValueError, RuntimeError: shapes or dtypes that do not fit.
+        IndexError: a target outside of the classes.
+    """
+
+    __constants__ = ["ignore_index", "reduction"]
+    ignore_index: int
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(weight, size_average, reduce, reduction)
+        self.ignore_index = ignore_index
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.nll_loss(
+            input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
+        )
+
+
+class CrossEntropyLoss(_WeightedLoss):
+    r"""The cross entropy between logits and classes: :math:`\ell_n = -\sum_c w_c\, q_{n,c} \log\mathrm{softmax}(x_n)_c`.
+
+    Args:
+        weight (Tensor, optional): a factor per class, :math:`(C)`.
+        size_average, reduce (bool, optional): deprecated forms of `reduction`.
+        ignore_index (int): a class index that does not count. Default: -100.
+        reduction (str): `"mean"` (over the weights of the target indices; with probabilities over the samples),
+            `"sum"`, or `"none"`. Default: `"mean"`.
+        label_smoothing (float): :math:`\varepsilon` of :math:`q \to (1 - \varepsilon) q + \varepsilon / C`. Default: 0.0.
+
+    Shape: input :math:`(N, C)`, :math:`(C)` or :math:`(N, C, d_1, \dots)`; target either class indices :math:`(N)`,
+        :math:`()` or :math:`(N, d_1, \dots)`, or probabilities :math:`q` of the input's shape; output a scalar, or the
+        input's shape without :math:`C` for `"none"`.
+
+    Raises:
+        ValueError, RuntimeError: shapes, dtypes or settings that do not fit.
+        IndexError: a class index outside of the classes.
+
+    >>> loss = nn.CrossEntropyLoss()
+    >>> round(loss(lamina.zeros(1, 4), lamina.tensor([2])).item(), 4)
+    1.3863
+    """
+
+    __constants__ = ["ignore_index", "reduction", "label_smoothing"]
+    ignore_index: int
+    label_smoothing: float
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, size_average, reduce, reduction)
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(
+            input,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )

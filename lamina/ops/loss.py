@@ -1,0 +1,431 @@
+"""Losses. Cross entropy is one operation from logits to the reduced loss; the others are made of few."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina.autograd.graph import Op, Variable, wrap
+from lamina.engine import kernels as k
+from lamina.ops import activation
+from lamina.ops import pointwise as p
+
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def reduction_of(reduction: str, size_average: bool | None = None, reduce: bool | None = None) -> str:
+    """The reduction that is meant: the deprecated pair of flags, where given, outweighs the name.
+
+    Raises:
+        ValueError: the name is none of "none", "mean" and "sum".
+    """
+    if size_average is not None or reduce is not None:
+        if reduce is False:
+            reduction = "none"
+        else:
+            reduction = "sum" if size_average is False else "mean"
+        warnings.warn(
+            f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.",
+            stacklevel=3,
+        )
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return reduction
+
+
+def _reduced(rows: Any, reduction: str) -> Any:
+    if reduction == "none":
+        return rows
+    return rows.mean() if reduction == "mean" else rows.sum()
+
+
+def _sum(rows: np.ndarray) -> Any:
+    return rows.sum(dtype=np.float32 if rows.dtype == np.float16 else None)
+
+
+def _quotient(total: Any, denominator: Any, dtype: np.dtype) -> np.ndarray:
+    if not denominator:  # no sample that counts: 0/0 is NaN, as in PyTorch
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.true_divide(total, dtype.type(0)), dtype)
+    return np.asarray(total / denominator, dtype)
+
+
+# -- against class indices -----------------------------------------------------------------------------------------
+
+
+def _check_classes(name: str, a: np.ndarray, t: np.ndarray, weight: Any) -> None:
+    """Raise unless `t` (N, *d) can be class indices for `a` (N, C, *d)."""
+    if a.ndim < 2:
+        raise ValueError(f"{name}: the input must have a dimension of classes, but got shape {Size(a.shape)}")
+    if t.dtype != np.int64 and t.dtype != np.uint8:
+        raise RuntimeError(f"{name}: expected target dtype to be Long or Byte, but got {SCALAR_NAME[BY_NUMPY[t.dtype]]}")
+    if t.ndim == 0 or a.shape[0] != t.shape[0]:
+        raise ValueError(
+            f"{name}: Expected input batch_size ({a.shape[0]}) to match target batch_size "
+            f"({t.shape[0] if t.ndim else 'none'})."
+        )
+    expected = (a.shape[0], *a.shape[2:])
+    if t.shape != expected:
+        raise RuntimeError(
+            f"{name}: Expected target size {list(expected)} for input size {list(a.shape)}, got {list(t.shape)}"
+        )
+    if weight is not None:
+        if weight._a.shape != (a.shape[1],):
+            raise RuntimeError(
+                f"{name}: weight tensor should be defined either for all {a.shape[1]} classes or no classes but got "
+                f"weight tensor of shape: {list(weight._a.shape)}"
+            )
+        if weight._a.dtype != a.dtype:
+            raise RuntimeError(
+                f"{name}: expected a weight of scalar type {SCALAR_NAME[BY_NUMPY[a.dtype]]} but found "
+                f"{SCALAR_NAME[BY_NUMPY[weight._a.dtype]]}"
+            )
+
+
+def _valid(name: str, t: np.ndarray, classes: int, ignore_index: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """The class indices with 0 in place of ignored ones, and a mask of those that count (None: all)."""
+    if not t.size:
+        return t, None
+    if t.dtype == np.int64:
+        # Seen as unsigned, a negative index is a large one: the common case takes a single pass.
+        if not 0 <= ignore_index < classes and t.view(np.uint64).max() < classes:
+            return t, None
+    else:
+        t = t.astype(np.int64)
+    keep = t != ignore_index
+    kept = np.where(keep, t, 0)
+    bad = kept[(kept < 0) | (kept >= classes)] if classes else kept[keep]
+    if bad.size:
+        raise IndexError(f"{name}: Target {bad[0]} is out of bounds for {classes} classes.")
+    return kept, (None if keep.all() else keep)
+
+
+class CrossEntropy(Op):
+    """−Σₙ wₙ·((1 − ε)·log softmax(x)[n, tₙ] + ε/C·Σ_c w_c/wₙ·log softmax(x)[n, c]), over Σₙ wₙ for the mean."""
+
+    @staticmethod
+    def forward(ctx, x, target, weight, ignore_index, reduction, smoothing):
+        a = x._a
+        t, keep = _valid("cross_entropy", target._a, a.shape[1], ignore_index)
+        log_probs = k.log_softmax(activation._floating_only(x, "log_softmax_lastdim_kernel_impl"), 1)
+        rows = np.negative(k.take_class(log_probs, t))
+        hit = None  # per sample; None is 1 for all
+        if weight is not None:
+            hit = weight._a[t]
+        if keep is not None:
+            hit = keep.astype(a.dtype) if hit is None else np.where(keep, hit, 0)
+        denominator = t.size if hit is None else float(_sum(hit))
+        other = None
+        total = hit
+        if smoothing > 0:
+            share = np.full((1, a.shape[1], *(1,) * (a.ndim - 2)), smoothing / a.shape[1], a.dtype)
+            if weight is not None:
+                share *= weight._a.reshape(share.shape)
+            other = share if keep is None else share * keep[:, None]
+            hit = np.asarray(1 - smoothing, a.dtype) if hit is None else hit * a.dtype.type(1 - smoothing)
+            rows *= hit
+            smooth = (log_probs * share).sum(1)
+            rows -= smooth
+            total = hit + other.sum(1)
+        elif hit is not None:
+            rows *= hit
+        if keep is not None:
+            rows = np.where(keep, rows, 0)
+        if reduction != "mean":
+            denominator = 1
+        ctx.denominator = denominator
+        ctx.save(x, target, log_probs, t, hit, total, other)
+        if reduction == "none":
+            return rows
+        if reduction == "sum":
+            return np.asarray(_sum(rows), a.dtype)
+        return _quotient(_sum(rows), denominator, a.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, _, log_probs, t, hit, total, other = ctx.saved
+        dx = CrossEntropyBackward.apply(grad, x, log_probs, t, hit, total, other, ctx.denominator)
+        return dx, None, None, None, None, None
+
+
+class CrossEntropyBackward(Op):
+    """g/W·(total·softmax(x) − hit·onehot(t) − other);   d/dx = g/W·total·(p·h − p·Σ p·h), p = softmax(x)"""
+
+    @staticmethod
+    def forward(ctx, grad, x, log_probs, t, hit, total, other, denominator):
+        ctx.save(grad, x, t, hit, total, other)
+        ctx.denominator = denominator
+        g = grad._a
+        if denominator != 1:
+            g = _quotient(g, denominator, g.dtype)
+        if other is not None:
+            other = other * (g[:, None] if g.ndim else g)
+        return k.cross_entropy_backward(
+            log_probs, t, g if total is None else g * total, g if hit is None else g * hit, other
+        )
+
+    @staticmethod
+    def backward(ctx, h):
+        grad, x, t, hit, total, other = ctx.saved
+        one = np.ones((), x._a.dtype)
+        hit = np.broadcast_to(one if hit is None else hit, t.shape)
+        rest = k.put_class(hit, t, x._a.shape[1])
+        if other is not None:
+            rest = rest + other
+        scale = wrap(np.broadcast_to(one if total is None else total, t.shape)[:, None])
+        probs = activation.Softmax.apply(x, 1)
+        dg = (h * (probs * scale - wrap(rest))).sum(1) / ctx.denominator if ctx.needs(0) else None
+        dx = None
+        if ctx.needs(1):
+            weighted = probs * h
+            rows = (grad.unsqueeze(1) if grad._a.ndim else grad) / ctx.denominator
+            dx = rows * scale * (weighted - probs * weighted.sum(1, keepdim=True))
+        return dg, dx, None, None, None, None, None, None
+
+
+class ClassRows(Op):
+    """−wₙ·x[n, tₙ];   linear in x"""
+
+    @staticmethod
+    def forward(ctx, x, t, hit):
+        ctx.save(t, hit)
+        ctx.classes = x._a.shape[1]
+        return -k.take_class(x._a, t) * hit
+
+    @staticmethod
+    def backward(ctx, grad):
+        t, hit = ctx.saved
+        return ClassRowsBackward.apply(grad, t, hit, ctx.classes), None, None
+
+
+class ClassRowsBackward(Op):
+    """−g·wₙ at class tₙ, 0 elsewhere;   linear in g"""
+
+    @staticmethod
+    def forward(ctx, grad, t, hit, classes):
+        ctx.save(t, hit)
+        return k.put_class(-grad._a * hit, t, classes)
+
+    @staticmethod
+    def backward(ctx, h):
+        return ClassRows.apply(h, *ctx.saved), None, None, None
+
+
+def _batched(input: Any, target: Any) -> tuple[Any, Any, bool]:
+    """Input and target with a batch dimension, and whether it was added."""
+    if input._a.ndim == 1:
+        return input.reshape(1, -1), target.reshape(1) if target._a.size == 1 else target, True
+    return input, target, False
+
+
+def _tensors(name: str, **arguments: Any) -> None:
+    for argument, value in arguments.items():
+        if not isinstance(value, Variable):
+            raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}")
+
+
+def nll_loss(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Any:
+    r"""The negative log-likelihood of the target classes: :math:`\ell_n = -w_{t_n} x_{n, t_n}`.
+
+    Args:
+        input (Tensor): log-probabilities, (N, C), (C) or (N, C, d1, ...).
+        target (Tensor): class indices in [0, C), (N), () or (N, d1, ...).
+        weight (Tensor, optional): a factor per class, (C).
+        ignore_index (int): a target that does not count.
+        reduction (str): "none", "sum", or "mean", which divides by the sum of the weights of the targets.
+
+    Raises:
+        ValueError, RuntimeError: shapes or dtypes that do not fit.
+        IndexError: a target outside of the classes.
+    """
+    reduction = reduction_of(reduction, size_average, reduce)
+    _tensors("nll_loss", input=input, target=target)
+    x, target, added = _batched(input, target)
+    _check_classes("nll_loss", x._a, target._a, weight)
+    if x._a.dtype.kind != "f":
+        raise NotImplementedError(f'"nll_loss_out_frame" not implemented for {SCALAR_NAME[BY_NUMPY[x._a.dtype]]!r}')
+    t, keep = _valid("nll_loss", target._a, x._a.shape[1], ignore_index)
+    hit = np.ones(t.shape, x._a.dtype) if weight is None else weight._a[t]
+    if keep is not None:
+        hit = np.where(keep, hit, 0)
+    rows = ClassRows.apply(x, t, hit)
+    if reduction == "none":
+        return rows.reshape(()) if added else rows
+    return rows.sum() if reduction == "sum" else rows.sum() / float(_sum(hit))
+
+
+def cross_entropy(
+    input: Any,
+    target: Any,
+    weight: Any = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Any:
+    r"""The cross entropy between logits and classes: :math:`\ell_n = -\sum_c w_c\, q_{n,c} \log\mathrm{softmax}(x_n)_c`.
+
+    Args:
+        input (Tensor): logits, (N, C), (C) or (N, C, d1, ...).
+        target (Tensor): class indices in [0, C) of shape (N), () or (N, d1, ...), or probabilities :math:`q` of the
+            input's shape.
+        weight (Tensor, optional): a factor per class, (C).
+        ignore_index (int): a class index that does not count.
+        reduction (str): "none", "sum", or "mean", which divides by the sum of the weights of the target indices, or
+            for probabilities by the number of samples.
+        label_smoothing (float): :math:`\varepsilon` of :math:`q \to (1 - \varepsilon) q + \varepsilon / C`.
+
+    Raises:
+        ValueError, RuntimeError: shapes, dtypes or settings that do not fit.
+        IndexError: a class index outside of the classes.
+    """
+    reduction = reduction_of(reduction, size_average, reduce)
+    _tensors("cross_entropy", input=input, target=target)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+    if input._a.shape == target._a.shape:
+        return _soft_cross_entropy(input, target, weight, ignore_index, reduction, label_smoothing)
+    x, target, added = _batched(input, target)
+    _check_classes("cross_entropy", x._a, target._a, weight)
+    loss = CrossEntropy.apply(x, target, weight, ignore_index, reduction, label_smoothing)
+    return loss.reshape(()) if added and reduction == "none" else loss
+
+
+def _soft_cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
+    """The cross entropy with probabilities for targets; made of operations, as the targets may need gradients too."""
+    if target._a.dtype.kind != "f":
+        raise RuntimeError(
+            "Expected floating point type for target with class probabilities, got "
+            f"{SCALAR_NAME[BY_NUMPY[target._a.dtype]]}"
+        )
+    if ignore_index >= 0:
+        raise RuntimeError("ignore_index is not supported for floating point target")
+    if not x._a.ndim:
+        raise ValueError("cross_entropy: the input must have a dimension of classes, but got shape torch.Size([])")
+    axis = min(1, x._a.ndim - 1)
+    classes = x._a.shape[axis]
+    if weight is not None and weight._a.shape != (classes,):
+        raise RuntimeError(
+            f"cross_entropy: weight tensor should be defined either for all {classes} classes or no classes but got "
+            f"weight tensor of shape: {list(weight._a.shape)}"
+        )
+    if smoothing > 0:
+        target = target * (1 - smoothing) + smoothing / classes
+    terms = activation.LogSoftmax.apply(x, axis) * target
+    if weight is not None:
+        terms = terms * weight.reshape(-1, *(1,) * (x._a.ndim - axis - 1))
+    if reduction == "none":
+        return -terms.sum(axis)
+    loss = -terms.sum()
+    return loss if reduction == "sum" else loss / (x._a.size / classes if classes else 0.0)
+
+
+# -- against values ------------------------------------------------------------------------------------------------
+
+
+class MseLoss(Op):
+    """(x − y)², their mean or sum;   dL/dx = −dL/dy = 2·g·(x − y), over n for the mean"""
+
+    @staticmethod
+    def forward(ctx, x, y, reduction):
+        ctx.save(x, y)
+        a, b = p.operands(x, y)
+        if a.dtype.kind not in "fc":
+            raise NotImplementedError(f'"mse_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
+        squares = p._call(k.sub, a, b)
+        np.multiply(squares, squares, out=squares)
+        ctx.n = squares.size if reduction == "mean" else 1
+        if reduction == "none":
+            return squares
+        if reduction == "sum":
+            return np.asarray(_sum(squares), squares.dtype)
+        return _quotient(_sum(squares), squares.size, squares.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y = ctx.saved
+        d = (x - y) * (grad * (2 / ctx.n if ctx.n else 0.0))
+        return (d if ctx.needs(0) else None), (-d if ctx.needs(1) else None), None
+
+
+def _same_size(input: Any, target: Any) -> None:
+    if input._a.shape != target._a.shape:
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
+            "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            stacklevel=3,
+        )
+
+
+def _weighted(errors: Any, weight: Any, input: Any, reduction: str) -> Any:
+    if weight._a.shape != input._a.shape:
+        raise ValueError(
+            f"Weights and input must have the same size, but they have {weight.shape} and {input.shape}."
+        )
+    errors = errors * weight
+    if reduction == "none":
+        return errors
+    return errors.sum() if reduction == "sum" else errors.sum() / weight.sum()
+
+
+def mse_loss(
+    input: Any,
+    target: Any,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Any:
+    r"""The squared error, elementwise: :math:`\ell_i = w_i (x_i - y_i)^2`.
+
+    Args:
+        input, target (Tensor): of the same shape; others are broadcast, with a warning.
+        reduction (str): "none", "sum", or "mean".
+        weight (Tensor, optional): a factor per element, of the input's shape; the mean divides by its sum.
+
+    Raises:
+        ValueError: the weight's shape or the reduction.
+        RuntimeError: shapes that do not broadcast.
+    """
+    reduction = reduction_of(reduction, size_average, reduce)
+    _tensors("mse_loss", input=input, target=target)
+    _same_size(input, target)
+    if weight is not None:
+        return _weighted(p.square(input - target), weight, input, reduction)
+    return MseLoss.apply(input, target, reduction)
+
+
+def l1_loss(
+    input: Any,
+    target: Any,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    weight: Any = None,
+) -> Any:
+    r"""The absolute error, elementwise: :math:`\ell_i = w_i |x_i - y_i|`.
+
+    Args and errors are those of `mse_loss`.
+    """
+    reduction = reduction_of(reduction, size_average, reduce)
+    _tensors("l1_loss", input=input, target=target)
+    _same_size(input, target)
+    errors = p.abs(input - target)
+    if weight is not None:
+        return _weighted(errors, weight, input, reduction)
+    return _reduced(errors, reduction)
+
+
+NN_FUNCTIONS = ("cross_entropy", "l1_loss", "mse_loss", "nll_loss")
