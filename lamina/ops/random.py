@@ -19,7 +19,7 @@ from lamina.ops.creation import _check, finish, size_of
 from lamina.ops.shape import resize_
 from lamina.random import distributions as draw
 from lamina.random import sampling
-from lamina.random.generator import Generator, default_generator
+from lamina.random.generator import Generator
 
 manual_seed, seed, initial_seed = random.manual_seed, random.seed, random.initial_seed
 get_rng_state, set_rng_state = random.get_rng_state, random.set_rng_state
@@ -67,11 +67,18 @@ def _shape(size: tuple, named: Any, function: str) -> tuple[int, ...]:
 
 
 def _into(
-    shape: tuple[int, ...], out: Any, dtype: Any, standard: np.dtype, requires_grad: bool, fill: Callable[[np.ndarray], Any]
+    shape: tuple[int, ...],
+    out: Any,
+    dtype: Any,
+    standard: np.dtype,
+    requires_grad: bool,
+    fill: Callable[[np.ndarray], Any],
 ) -> Any:
     """A filled tensor of ``shape``: ``out`` itself, in its own dtype, or a new one."""
     if out is None:
-        return finish(fill(memory.empty(shape, standard if dtype is None else to_numpy(dtype))), requires_grad)
+        return finish(
+            fill(memory.empty(shape, standard if dtype is None else to_numpy(dtype))), requires_grad
+        )
     if not isinstance(out, Variable):
         raise TypeError(f"out must be a Tensor, not {type(out).__name__}")
     if dtype is not None and to_numpy(dtype) != out._a.dtype:
@@ -130,7 +137,9 @@ def randint(
     bounds = list(args)
     if size is None:
         if not bounds or not isinstance(bounds[-1], (Sequence, np.ndarray)):
-            raise TypeError(f"randint(): the size must be a tuple of ints, not {bounds[-1] if bounds else None!r}")
+            raise TypeError(
+                f"randint(): the size must be a tuple of ints, not {bounds[-1] if bounds else None!r}"
+            )
         size = bounds.pop()
     if high is None and bounds:
         high = bounds.pop()
@@ -140,7 +149,12 @@ def randint(
         raise TypeError(f"randint() takes (high, size) or (low, high, size), got {args}")
     first, last = _int(0 if low is None else low, "low"), _int(high, "high")
     return _into(
-        size_of((size,)), out, dtype, np.dtype(np.int64), requires_grad, lambda a: draw.random_(a, first, last, generator)
+        size_of((size,)),
+        out,
+        dtype,
+        np.dtype(np.int64),
+        requires_grad,
+        lambda a: draw.random_(a, first, last, generator),
     )
 
 
@@ -173,7 +187,9 @@ def _like(
     if memory_format is _dtypes.channels_last or memory_format is _dtypes.channels_last_3d:
         ndim = 4 if memory_format is _dtypes.channels_last else 5
         if a.ndim != ndim:
-            raise RuntimeError(f"required rank {ndim} tensor to use {memory_format!r} format, got {a.ndim} dimensions")
+            raise RuntimeError(
+                f"required rank {ndim} tensor to use {memory_format!r} format, got {a.ndim} dimensions"
+            )
         return finish(fill(memory.empty(a.shape, d, channels_last=True)), requires_grad)
     plain = input._hidden or memory_format is _dtypes.contiguous_format
     return finish(fill(memory.empty(a.shape, d) if plain else np.empty_like(a, d, order="K")), requires_grad)
@@ -259,7 +275,14 @@ def normal(
         _check(device, layout, pin_memory)
         m, s = _float(mean, "mean"), _float(std, "std")
         shape = size_of((size,))
-        return _into(shape, out, dtype, _dtypes._Default.numpy, requires_grad, lambda a: draw.normal_(a, m, s, generator))
+        return _into(
+            shape,
+            out,
+            dtype,
+            _dtypes._Default.numpy,
+            requires_grad,
+            lambda a: draw.normal_(a, m, s, generator),
+        )
     if size is not None:
         raise TypeError("normal() takes no size if mean or std is a tensor")
     if isinstance(std, Variable):
@@ -270,7 +293,9 @@ def normal(
         try:
             shape = np.broadcast_shapes(*(t._a.shape for t in tensors))
         except ValueError:
-            raise RuntimeError(f"normal: mean of shape {mean.shape} and std of shape {std.shape} do not broadcast") from None
+            raise RuntimeError(
+                f"normal: mean of shape {mean.shape} and std of shape {std.shape} do not broadcast"
+            ) from None
     else:
         shape = mean._a.shape
     kind = tensors[0]._a.dtype if out is None else out._a.dtype
@@ -307,7 +332,9 @@ def multinomial(
     """
     if out is not None and out._a.dtype != np.int64:
         raise RuntimeError(f"multinomial expects Long tensor out, got: {SCALAR_NAME[BY_NUMPY[out._a.dtype]]}")
-    drawn = wrap(sampling.multinomial(input._plain(), _int(num_samples, "num_samples"), replacement, generator))
+    drawn = wrap(
+        sampling.multinomial(input._plain(), _int(num_samples, "num_samples"), replacement, generator)
+    )
     return drawn if out is None else pointwise.store(out, drawn)
 
 
@@ -374,7 +401,9 @@ def _from(named: dict[str, Any], given: Any, function: str) -> Any:
 
 def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """Fill with ones, with probability ``p`` (a number, or a tensor that broadcasts), and zeros."""
-    return _filled(self, draw.bernoulli_, p._plain() if isinstance(p, Variable) else _float(p, "p"), generator)
+    return _filled(
+        self, draw.bernoulli_, p._plain() if isinstance(p, Variable) else _float(p, "p"), generator
+    )
 
 
 def exponential_(self: Any, lambd: Any = 1.0, *, generator: Any = None) -> Any:

@@ -46,9 +46,13 @@ _TWO_PI, _FOUR_OVER_PI, _MINUS_HALF = np.array(2 * np.pi, _F4), np.array(4 / np.
 # π/4 in three parts; the first two have so few bits that their products with 0, 2, 4, 6 and 8 are exact.
 _PI4_HIGH, _PI4_MIDDLE = np.array(-0.78515625, _F4), np.array(-2.4187564849853515625e-4, _F4)
 (_PI4_LOW,) = _single(-3.77489497744594108e-8)
-_NEXT, _EVEN, _TWO, _SIGN_AT, _SWAP_AT, _SIGN, _ALL = (np.array(v, _I4) for v in (1, -2, 2, 29, 30, -(1 << 31), 31))
+_NEXT, _EVEN, _TWO, _SIGN_AT, _SWAP_AT, _SIGN, _ALL = (
+    np.array(v, _I4) for v in (1, -2, 2, 29, 30, -(1 << 31), 31)
+)
 
-_CHUNK = 16384  # pairs at a time: few enough for the second-level cache, enough to drown the cost of a NumPy call
+_CHUNK = (
+    16384  # pairs at a time: few enough for the second-level cache, enough to drown the cost of a NumPy call
+)
 
 
 class _Scratch:

@@ -67,7 +67,9 @@ def _scalar_name(dtype: np.dtype) -> str:
 
 def _floating(name: str, out: np.ndarray) -> None:
     if out.dtype not in _DIGITS:
-        raise NotImplementedError(f"{name} is not implemented for {_scalar_name(out.dtype)!r}: it fills floating dtypes")
+        raise NotImplementedError(
+            f"{name} is not implemented for {_scalar_name(out.dtype)!r}: it fills floating dtypes"
+        )
 
 
 def _store(out: np.ndarray, wide: np.ndarray) -> None:
@@ -79,7 +81,9 @@ def _store(out: np.ndarray, wide: np.ndarray) -> None:
 # ----------------------------------------------------------------------------------------------------------- uniform
 
 
-def uniform_(out: np.ndarray, low: float = 0.0, high: float = 1.0, generator: Generator | None = None) -> np.ndarray:
+def uniform_(
+    out: np.ndarray, low: float = 0.0, high: float = 1.0, generator: Generator | None = None
+) -> np.ndarray:
     """Numbers ``low + (high − low)·k / 2ᵈ`` with k of d random bits: d = 53 for float64, else 24.
 
     A number that rounding would lift to ``high`` becomes ``low``, so the range stays half open. A complex array gets such
@@ -101,7 +105,9 @@ def uniform_(out: np.ndarray, low: float = 0.0, high: float = 1.0, generator: Ge
     if low > high:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={low} > to={high}")
     if high - low > limit:
-        raise RuntimeError(f"uniform_ expects to - from within {out.dtype}, but found to={high} and from={low}")
+        raise RuntimeError(
+            f"uniform_ expects to - from within {out.dtype}, but found to={high} and from={low}"
+        )
     generator = resolve(generator)
     return _fill(out, lambda v: _uniform(v, low, high, generator)) if out.size else out
 
@@ -163,7 +169,9 @@ def fma(x: np.ndarray, a: float, b: float) -> np.ndarray:
     The rounding errors of the product (Dekker) and of the sum (Knuth) are added to the rounded sum.
     """
     product = x * a
-    if a == 1.0 or b == 0.0 or not abs(a) < 2.0**900 or not math.isfinite(b):  # beyond 2⁹⁰⁰ halves would overflow
+    if (
+        a == 1.0 or b == 0.0 or not abs(a) < 2.0**900 or not math.isfinite(b)
+    ):  # beyond 2⁹⁰⁰ halves would overflow
         return product + b
     x_high, x_low = _split(x)
     a_high, a_low = _split(np.float64(a))
@@ -184,7 +192,9 @@ def _split(x: Any) -> tuple[Any, Any]:
 # ------------------------------------------------------------------------------------------------------------ normal
 
 
-def normal_(out: np.ndarray, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> np.ndarray:
+def normal_(
+    out: np.ndarray, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> np.ndarray:
     """Normal numbers by Box-Muller. Contiguous arrays of 16 and more are made in blocks of 16, the last block anew from
     16 further words if the size is no multiple; others number by number in float64, two words of 53 bits for each
     pair, whose second number waits in the generator for the next call.
@@ -378,7 +388,9 @@ def _bernoulli(out: np.ndarray, p: float, generator: Generator) -> None:
 
 def _bernoulli_each(out: np.ndarray, p: np.ndarray, generator: Generator) -> np.ndarray:
     if p.dtype not in _DIGITS:
-        raise NotImplementedError(f"bernoulli is not implemented for probabilities of {_scalar_name(p.dtype)!r}")
+        raise NotImplementedError(
+            f"bernoulli is not implemented for probabilities of {_scalar_name(p.dtype)!r}"
+        )
     try:
         each = np.broadcast_to(p, out.shape)
     except ValueError:
@@ -387,7 +399,9 @@ def _bernoulli_each(out: np.ndarray, p: np.ndarray, generator: Generator) -> np.
         return out
     outside = ~((p >= 0) & (p <= 1))
     if outside.any():
-        raise RuntimeError(f"bernoulli expects all probabilities to be in [0, 1], but got {p[outside].flat[0]}")
+        raise RuntimeError(
+            f"bernoulli expects all probabilities to be in [0, 1], but got {p[outside].flat[0]}"
+        )
     # float64 is compared with numbers of 53 bits, everything else with numbers of 24.
     # The order of out decides who gets which number, whichever way p lies in memory.
     _check_overlap(out)
@@ -403,7 +417,9 @@ def exponential_(out: np.ndarray, lambd: float = 1.0, generator: Generator | Non
     if not lambd > 0.0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
     if out.dtype not in _DIGITS:
-        raise RuntimeError(f"exponential_ is continuous and fills floating dtypes, got {_scalar_name(out.dtype)}")
+        raise RuntimeError(
+            f"exponential_ is continuous and fills floating dtypes, got {_scalar_name(out.dtype)}"
+        )
     return _from_uniform(out, lambda u: (-1.0 / lambd) * np.log1p(-u), generator)
 
 
@@ -487,7 +503,9 @@ def random_(
     low = 0 if low is None else low
     if low == _LOW64 and high is None:
         if dtype.kind == "b" or dtype == np.float16 or dtype in _UNSIGNED_WIDE:
-            raise NotImplementedError(f"random_ over all of int64 is not implemented for {_scalar_name(dtype)!r}")
+            raise NotImplementedError(
+                f"random_ over all of int64 is not implemented for {_scalar_name(dtype)!r}"
+            )
         if dtype not in (np.int64, np.float64, np.float32):
             raise RuntimeError(f"random_ over all of int64 handles int64, float64 and float32, got {dtype}")
         return _fill_integers(out, 0, 1 << 64, generator, wide=True)
@@ -496,10 +514,14 @@ def random_(
         if dtype.kind == "f":
             low, high = _first_inside(low, dtype), (1 << _DIGITS[dtype]) + 1
             if low >= high - 1:
-                raise RuntimeError(f"random_ expects 'from' below the last whole number of {dtype}, but got from={low}")
+                raise RuntimeError(
+                    f"random_ expects 'from' below the last whole number of {dtype}, but got from={low}"
+                )
     else:
         if low >= high:
-            raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+            raise RuntimeError(
+                f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+            )
         if dtype.kind == "f":
             low, high = _first_inside(low, dtype), _last_outside(high, dtype)
             if low >= high:

@@ -26,7 +26,17 @@ _WORDS = 624  # of the twister's state
 # the double one is still in use. Fixed to little endian, as checkpoints travel between machines.
 _STATE = np.dtype(
     {
-        "names": ["seed", "left", "seeded", "next", "words", "normal", "has_normal", "float_normal", "has_float_normal"],
+        "names": [
+            "seed",
+            "left",
+            "seeded",
+            "next",
+            "words",
+            "normal",
+            "has_normal",
+            "float_normal",
+            "has_float_normal",
+        ],
         "formats": ["<u8", "<i4", "<i4", "<u8", ("<u8", _WORDS), "<f8", "<i4", "<f4", "u1"],
         "offsets": [0, 8, 12, 16, 24, 5024, 5040, 5048, 5052],
         "itemsize": 5056,
@@ -66,7 +76,9 @@ class Generator:
         if self._device.type != "cpu":
             raise RuntimeError(f"Generator: the device must be 'cpu', got {str(device)!r}")
         self.lock = threading.RLock()
-        self._twister = np.random.MT19937(0)  # an argument, or NumPy asks the system for entropy that nobody needs
+        self._twister = np.random.MT19937(
+            0
+        )  # an argument, or NumPy asks the system for entropy that nobody needs
         self._integers = np.random.Generator(self._twister).integers
         self._reseed = np.random.RandomState(self._twister).seed
         # The second normal of the last pair drawn one by one (a float of Python), or None.

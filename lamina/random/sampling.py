@@ -14,7 +14,9 @@ LONG = (2**32 - 1) // 20
 _MAX_CATEGORIES = 1 << 24
 
 
-def randperm(n: int, dtype: np.dtype | type | str = np.int64, generator: Generator | None = None) -> np.ndarray:
+def randperm(
+    n: int, dtype: np.dtype | type | str = np.int64, generator: Generator | None = None
+) -> np.ndarray:
     """A random order of 0 … n − 1: step i of a Fisher-Yates shuffle exchanges place i with place i + word mod (n − i).
 
     Raises:
@@ -29,7 +31,9 @@ def randperm(n: int, dtype: np.dtype | type | str = np.int64, generator: Generat
         raise NotImplementedError(f"randperm is not implemented for {dtype}")
     limit = int(np.iinfo(dtype).max) + 1 if dtype.kind in "iu" else (1 << (np.finfo(dtype).nmant + 1)) + 1
     if n > limit:
-        raise RuntimeError(f"randperm: n={n} is too large for {dtype}, which holds whole numbers up to {limit - 1}")
+        raise RuntimeError(
+            f"randperm: n={n} is too large for {dtype}, which holds whole numbers up to {limit - 1}"
+        )
     if n >= LONG:
         return _inside_out(n, dtype, generator)
     if n < 2:
