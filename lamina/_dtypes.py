@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+E, INF, NAN, PI = 2.718281828459045, np.inf, np.nan, 3.141592653589793
+
 
 class dtype:
     """A data type such as ``float32``; printed as PyTorch prints it."""

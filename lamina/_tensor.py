@@ -18,12 +18,7 @@ from lamina._dtypes import BY_NUMPY, CPU, SCALAR_NAME, Size, check_device
 from lamina.autograd import walk as _walk
 from lamina.autograd import graph
 from lamina.autograd.graph import Handle, Variable, alias, check_writable, inplace, mode, overwrite, wrap
-from lamina.ops import creation, pointwise
-
-try:
-    from lamina.ops import indexing, shape
-except ImportError:
-    indexing = shape = None
+from lamina.ops import creation, indexing, pointwise, shape
 
 
 class Tensor(Variable):

@@ -427,7 +427,7 @@ def log_normal_(self: Any, mean: Any = 1.0, std: Any = 2.0, *, generator: Any = 
 
 
 FUNCTIONS = (
-    "Generator", "default_generator", "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "rand", "randn",
+    "manual_seed", "seed", "initial_seed", "get_rng_state", "set_rng_state", "rand", "randn",
     "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli", "multinomial",
 )  # fmt: skip
 METHODS = (
