@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "parts", "join", "indexing", "sorting", "reduction", "extremes",
+    "pointwise", "creation", "shape", "parts", "join", "indexing", "gathering", "sorting", "reduction", "extremes",
     "scan", "linalg", "einsum", "random", "activation", "conv", "pad", "pooling", "norm", "dropout", "loss",
     "rnn",
 )  # fmt: skip

@@ -1,0 +1,259 @@
+"""Reading and writing at indices. ``into`` writes into the first array itself, otherwise a copy of it is changed.
+
+``indices`` is, per axis of the array, an array of integers, a boolean mask (which stands for as many axes as it has) or
+``None`` for all of the axis; axes that it does not reach are taken whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "index", "index_put", "index_select", "index_add", "index_copy", "gather", "scatter", "scatter_add", "scatter_reduce",
+    "masked_fill", "fill", "copy", "nonzero", "one_hot",
+]  # fmt: skip
+
+ndarray = np.ndarray
+Indices = tuple[ndarray | None, ...]
+
+
+def _place(indices: Indices) -> tuple:
+    return tuple([slice(None) if i is None else i for i in indices])
+
+
+# -- any axes ------------------------------------------------------------------------------------------------
+
+
+def index(x: ndarray, indices: Indices) -> ndarray:
+    """``x[indices]``."""
+    single = _single(indices)
+    if single is not None and indices[single].dtype.kind != "b":  # type: ignore[union-attr]
+        return np.take(x, indices[single], axis=single)  # type: ignore[arg-type]
+    return x[_place(indices)]
+
+
+def _single(indices: Indices) -> int | None:
+    """The position of the only array among ``indices``, if there is one only."""
+    found = [d for d, i in enumerate(indices) if i is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, into: bool) -> ndarray:
+    """``x[indices] = value``, or ``+=`` where an index that occurs several times adds several times."""
+    y = x if into else x.copy()
+    if not accumulate:
+        y[_place(indices)] = value
+        return y
+    single = _single(indices)
+    if single is not None and indices[single].dtype.kind == "b":  # type: ignore[union-attr]
+        y[_place(indices)] += value
+        return y
+    axes, arrays = [], []
+    axis = 0
+    for i in indices:  # masks as integers
+        if i is None:
+            axis += 1
+        elif i.dtype.kind == "b":
+            axes += range(axis, axis + i.ndim)
+            arrays += i.nonzero()
+            axis += i.ndim
+        else:
+            axes.append(axis)
+            arrays.append(i)
+            axis += 1
+    arrays = np.broadcast_arrays(*arrays) if len(arrays) > 1 else arrays
+    where, rank = arrays[0].shape, arrays[0].ndim
+    rest = [d for d in range(y.ndim) if d not in axes]
+    adjacent = axes[-1] - axes[0] + 1 == len(axes)
+    at = axes[0] if adjacent else 0  # where NumPy and PyTorch put the axes of the index arrays
+    shape = [y.shape[d] for d in rest]
+    full = np.broadcast_to(value, (*shape[:at], *where, *shape[at:]))
+    order = [*range(at, at + rank), *range(at), *range(at + rank, full.ndim)]
+    count = int(np.prod(where, dtype=np.int64))
+    width = int(np.prod(shape, dtype=np.int64))
+    rows = full.transpose(order).reshape(count, width)
+    lengths = [y.shape[d] for d in axes]
+    if 0 in lengths:
+        return y
+    flat = np.zeros(where, np.int64)
+    for i, n in zip(arrays, lengths, strict=True):
+        flat = flat * n + np.where(i < 0, i + n, i)
+    front = y.transpose([*axes, *rest])
+    height = int(np.prod(lengths, dtype=np.int64))
+    table = front.reshape(height, width)
+    _add_rows(table, flat.reshape(-1), rows)
+    if not np.may_share_memory(table, y):
+        front[...] = table.reshape(front.shape)
+    return y
+
+
+def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
+    """``y[rows[i]] += values[i]`` for each i; rows may repeat."""
+    if not rows.size or not values.size:
+        return
+    if values.shape[1] == 1 and y.shape[1] == 1:
+        np.add.at(y[:, 0], rows, values[:, 0])
+        return
+    order = rows.argsort(kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    if len(starts) == len(rows):
+        y[rows] += values
+    else:
+        y[ordered[starts]] += np.add.reduceat(values[order], starts, axis=0, dtype=values.dtype)
+
+
+# -- slices along one axis -----------------------------------------------------------------------------------
+
+
+def index_select(x: ndarray, dim: int, index: ndarray) -> ndarray:
+    """The slices ``index`` of axis ``dim``."""
+    return np.take(x, index, axis=dim)
+
+
+def index_add(x: ndarray, dim: int, index: ndarray, source: ndarray, into: bool) -> ndarray:
+    """``x`` with slice i of ``source`` added to slice ``index[i]``."""
+    return index_put(x, (*(None,) * dim, index), source, True, into)
+
+
+def index_copy(x: ndarray, dim: int, index: ndarray, source: ndarray, into: bool) -> ndarray:
+    """``x`` with slice ``index[i]`` replaced by slice i of ``source`` (or by a number)."""
+    y = x if into else x.copy()
+    y[(*(slice(None),) * dim, index)] = source
+    return y
+
+
+# -- an index for each element -------------------------------------------------------------------------------
+
+
+def _along(shape: tuple[int, ...], dim: int, index: ndarray) -> tuple:
+    """The full index that ``index`` stands for along ``dim``."""
+    grid: list[Any] = [np.arange(n).reshape((-1,) + (1,) * (len(shape) - d - 1)) for d, n in enumerate(index.shape)]
+    grid[dim] = index
+    return tuple(grid)
+
+
+def gather(x: ndarray, dim: int, index: ndarray) -> ndarray:
+    """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so on; ``index`` may be smaller than ``x`` elsewhere."""
+    if not x.ndim:
+        return np.broadcast_to(x, index.shape).copy()
+    return x[_along(x.shape, dim, index)]
+
+
+def scatter(x: ndarray, dim: int, index: ndarray, source: Any, into: bool) -> ndarray:
+    """``x`` with out[index[i][j][k]][j][k] = source[i][j][k] for dim 0, and so on."""
+    y = x if into else x.copy()
+    if not y.ndim:
+        if index.size:
+            y[...] = np.reshape(source, -1)[-1]
+        return y
+    y[_along(y.shape, dim, index)] = source
+    return y
+
+
+def _flat_positions(shape: tuple[int, ...], dim: int, index: ndarray) -> ndarray:
+    """Positions in a row-major array of ``shape`` of the elements that ``index`` stands for along ``dim``."""
+    where = np.zeros((), np.int64)
+    step = 1
+    for d in range(len(shape) - 1, -1, -1):
+        own = index if d == dim else np.arange(index.shape[d]).reshape((-1,) + (1,) * (len(shape) - d - 1))
+        where = where + own * step
+        step *= shape[d]
+    return where
+
+
+def _reduce_at(ufunc: np.ufunc, y: ndarray, dim: int, index: ndarray, source: ndarray) -> None:
+    if not index.size:
+        return
+    if y.ndim and y.flags.c_contiguous:  # NumPy is many times faster with one index than with a tuple of them
+        ufunc.at(y.reshape(-1), _flat_positions(y.shape, dim, index).reshape(-1), source.reshape(-1))
+    elif y.ndim:
+        ufunc.at(y, _along(y.shape, dim, index), source)
+    else:
+        ufunc.at(y.reshape(1), index.reshape(-1), source.reshape(-1))
+
+
+def scatter_add(x: ndarray, dim: int, index: ndarray, source: ndarray, into: bool) -> ndarray:
+    """``x`` with out[index[i][j][k]][j][k] += source[i][j][k] for dim 0, and so on."""
+    y = x if into else x.copy()
+    _reduce_at(np.add, y, dim, index, source)
+    return y
+
+
+_UFUNC = {"sum": np.add, "mean": np.add, "prod": np.multiply, "amax": np.maximum, "amin": np.minimum}
+
+
+def scatter_reduce(x: ndarray, dim: int, index: ndarray, source: ndarray, reduce: str, include_self: bool) -> ndarray:
+    """``x`` with the elements that meet at one place (and the old one, if ``include_self``) reduced to one."""
+    y = x.copy(order="C")
+    if not include_self:
+        _set_at(y, dim, index, _identity(reduce, y.dtype))
+    _reduce_at(_UFUNC[reduce], y, dim, index, source)
+    if reduce == "mean":
+        count = np.full(y.shape, int(include_self), np.int64)
+        _reduce_at(np.add, count, dim, index, np.ones(index.shape, np.int64))
+        count = np.maximum(count, 1)
+        y = (y // count if y.dtype.kind in "iub" else y / count).astype(y.dtype)
+    return y
+
+
+def _set_at(y: ndarray, dim: int, index: ndarray, value: Any) -> None:
+    if y.ndim:
+        y[_along(y.shape, dim, index)] = value
+    elif index.size:
+        y[...] = value
+
+
+def _identity(reduce: str, dtype: np.dtype) -> Any:
+    if reduce in ("sum", "mean"):
+        return dtype.type(0)
+    if reduce == "prod":
+        return dtype.type(1)
+    if dtype.kind == "f":
+        return dtype.type(-np.inf if reduce == "amax" else np.inf)
+    if dtype.kind == "b":
+        return reduce != "amax"
+    limits = np.iinfo(dtype)
+    return limits.min if reduce == "amax" else limits.max
+
+
+# -- masks and whole arrays ----------------------------------------------------------------------------------
+
+
+def masked_fill(x: ndarray, mask: ndarray, value: Any, into: bool) -> ndarray:
+    """``x`` with ``value`` where ``mask`` holds, broadcast against each other unless ``into``."""
+    if into:
+        y = x
+    elif x.shape == mask.shape:
+        y = x.copy(order="K")
+    else:
+        y = np.array(np.broadcast_to(x, np.broadcast_shapes(x.shape, mask.shape)), order="K", subok=False)
+    np.copyto(y, value, where=mask, casting="unsafe")
+    return y
+
+
+def fill(x: ndarray, value: Any) -> ndarray:
+    """``value`` written everywhere into ``x`` itself."""
+    x[...] = value
+    return x
+
+
+def copy(x: ndarray, source: ndarray) -> ndarray:
+    """``source``, broadcast and cast, written into ``x`` itself."""
+    np.copyto(x, source, casting="unsafe")
+    return x
+
+
+def nonzero(x: ndarray) -> tuple[ndarray, ...]:
+    """The indices of the elements that are not 0, an array for each axis."""
+    return np.nonzero(x)
+
+
+def one_hot(x: ndarray, num_classes: int) -> ndarray:
+    """Rows that are 1 at the class in ``x`` and 0 elsewhere."""
+    out = np.zeros((*x.shape, num_classes), np.int64)
+    flat = out.reshape(-1, num_classes) if num_classes else out
+    flat[np.arange(x.size), x.reshape(-1)] = 1
+    return out

@@ -1,0 +1,750 @@
+"""``x[...]`` and ``x[...] = value`` as PyTorch means them, and reading and writing through masks and whole tensors.
+
+Integers, slices, ``None`` and ``...`` give a view. Index tensors and masks give a copy; they are applied after the view
+of all the rest, which is where PyTorch differs from NumPy: an integer never counts as an index tensor.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina.autograd.graph import Op, Variable, bump, check_writable, mode, overwrite, record_write, type_name, wrap
+from lamina.engine import kernels as k
+from lamina.ops.parts import Diagonal, Slice
+from lamina.ops.pointwise import cast, store
+from lamina.ops.shape import View, _integer, _tensor, as_strided, expand, reshape, wrap_dim
+
+_FULL = slice(None)
+_NUMBER = (bool, int, float, complex, np.generic)
+
+# -- writing in place ----------------------------------------------------------------------------------------
+
+
+def snapshot(x: Any) -> Any:
+    """``x`` as it is now: its memory and history under another name."""
+    s = object.__new__(type(x))
+    s.__dict__.update(x.__dict__)
+    s._version = None
+    return s
+
+
+def write(op: type[Op], x: Any, *inputs: Any) -> Any:
+    """Apply an operation, whose last input says that it may write into its first, to ``x`` in place."""
+    check_writable(x)
+    result = op.apply(snapshot(x), *inputs, True)
+    bump(x)
+    if result._requires or (mode.enabled and x._base is not None and x._base._requires):
+        record_write(x, result)
+    return x
+
+
+# C++'s name of each type, as PyTorch's message on a number that does not fit says it.
+_C_NAME = {
+    "float16": "at::Half", "float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t", "int32": "int",
+    "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
+    "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
+}  # fmt: skip
+
+
+def number(value: Any, dtype: np.dtype) -> np.ndarray:
+    """A Python number as a zero-dimensional array; raises ``RuntimeError`` if it does not fit ``dtype``."""
+    kind = dtype.kind
+    if kind == "b":
+        return np.array(bool(value))
+    fits = True
+    if isinstance(value, (complex, np.complexfloating)):
+        if kind != "c":
+            fits = value.imag == 0
+            value = value.real
+    elif kind in "iu":
+        limits = np.iinfo(dtype)
+        low = -limits.max if kind == "u" else limits.min  # a negative number wraps around in an unsigned type
+        fits = value == value and low <= value <= limits.max
+        if fits:
+            value = int(value) % (limits.max + 1) if kind == "u" else int(value)
+    elif kind == "f" and abs(value) > np.finfo(dtype).max:
+        fits = abs(value) == float("inf")
+    if not fits:
+        raise RuntimeError(f"value cannot be converted to type {_C_NAME[dtype.name]} without overflow: {value!r}")
+    return np.array(value, dtype)
+
+
+# -- reading an index ----------------------------------------------------------------------------------------
+
+
+def _as_tuple(index: Any) -> tuple:
+    """``index`` as a tuple; a list that holds more than integers counts as one, as it did in NumPy."""
+    if isinstance(index, tuple):
+        return index
+    if isinstance(index, (list, range)) and len(index) < 32:
+        for i in index:
+            if i is None or i is Ellipsis or isinstance(i, (slice, tuple, list, range, np.ndarray, Variable)):
+                warnings.warn(
+                    "Using a non-tuple sequence for multidimensional indexing is deprecated and will be changed in pytorch 2.9; "
+                    "use x[tuple(seq)] instead of x[seq].",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                return tuple(index)
+    return (index,)
+
+
+def _as_tensor(i: Any) -> Any:
+    """An entry of an index that is no plain number, slice or ``None``, as a tensor."""
+    if isinstance(i, Variable):
+        return i
+    if isinstance(i, str):
+        raise TypeError(f"a tensor cannot be indexed with a str: {i!r}")
+    if isinstance(i, (list, tuple, range)):
+        if any(isinstance(j, Variable) for j in i):
+            i = [j.item() if isinstance(j, Variable) else j for j in i]
+        a = np.array(i)
+        return wrap(a.astype(np.int64) if not a.size and a.dtype.kind == "f" else a)
+    if isinstance(i, np.ndarray):
+        return wrap(i)
+    raise IndexError(
+        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
+        f"{type(i).__name__})"
+    )
+
+
+def _bounds(i: Any, name: str) -> int | None:
+    if i is None or type(i) is int:
+        return i
+    try:
+        return i.__index__()
+    except (AttributeError, TypeError):
+        raise TypeError(
+            f"slice indices must be integers or None or have an __index__ method, but {name} is {type(i).__name__}: {i!r}"
+        ) from None
+
+
+def _slice(s: slice) -> slice:
+    start, stop, step = _bounds(s.start, "start"), _bounds(s.stop, "stop"), _bounds(s.step, "step")
+    if step is not None and step <= 0:
+        if step == 0:
+            raise ValueError("slice step cannot be zero")
+        raise ValueError(f"step must be greater than zero, got {step}: flip() reverses a dimension")
+    return slice(start, stop, step)
+
+
+def _out_of_range(i: int, dim: int, n: int) -> IndexError:
+    return IndexError(f"index {i} is out of bounds for dimension {dim} with size {n}")
+
+
+_SCALAR = (
+    "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor "
+    "to a number"
+)
+
+
+def _consumed(items: list) -> int:
+    """How many dimensions an index speaks of."""
+    n = 0
+    for i in items:
+        if isinstance(i, Variable):
+            n += i._a.ndim if i._a.dtype.kind == "b" else 1
+        elif i is not None and i is not Ellipsis and not isinstance(i, (bool, np.bool_)):
+            n += 1
+    return n
+
+
+def parse(shape: tuple[int, ...], index: Any) -> tuple[tuple | None, tuple]:
+    """An index as (what a view of it needs, or ``None``; index tensors and masks, ``None`` in between, for that view)."""
+    items = list(_as_tuple(index))
+    for j, i in enumerate(items):
+        if i is None or i is Ellipsis or type(i) is int or isinstance(i, (bool, np.bool_, slice)):
+            continue
+        if isinstance(i, np.integer):
+            items[j] = int(i)
+            continue
+        i = _as_tensor(i)
+        kind, size = i._a.dtype.kind, i._a.itemsize
+        if kind == "u" and size == 1 or kind == "b":
+            if i._a.ndim == 0:
+                i = bool(i._a)
+            elif kind == "u":
+                warnings.warn(
+                    "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                i = wrap(i._a.astype(bool))
+        elif kind != "i":
+            raise IndexError(
+                "tensors used as indices must be long, int, byte or bool tensors, but got "
+                f"{SCALAR_NAME[BY_NUMPY[i._a.dtype]]}"
+            )
+        elif i._a.ndim == 0:
+            i = int(i._a)
+        elif size < 4:
+            raise IndexError(
+                "tensors used as indices must be long, int, byte or bool tensors, but got "
+                f"{SCALAR_NAME[BY_NUMPY[i._a.dtype]]}"
+            )
+        items[j] = i
+    used, ndim = _consumed(items), len(shape)
+    if used > ndim:
+        if ndim == 0 and any(type(i) is int for i in items):
+            raise IndexError(_SCALAR)
+        raise IndexError(f"too many indices for tensor of dimension {ndim}")
+    basic: list[Any] = []
+    advanced: list[Any] = []
+    trivial, stretched, dim = True, False, 0
+    for i in items:
+        if type(i) is int:
+            n = shape[dim]
+            if not -n <= i < n:
+                raise _out_of_range(i, dim, n)
+            basic.append(i)
+            trivial = False
+            dim += 1
+        elif isinstance(i, slice):
+            if i != _FULL:
+                i, trivial = _slice(i), False
+            basic.append(i)
+            advanced.append(None)
+            dim += 1
+        elif i is Ellipsis:
+            if not stretched:
+                more = ndim - used
+                basic += [_FULL] * more
+                advanced += [None] * more
+                dim += more
+                stretched = True
+        elif i is None:
+            basic.append(None)
+            advanced.append(None)
+            trivial = False
+        elif isinstance(i, Variable):
+            a = i._a
+            if a.dtype.kind == "b":
+                if a.shape != shape[dim : dim + a.ndim]:
+                    off = next(d for d in range(a.ndim) if a.shape[d] != shape[dim + d])
+                    raise IndexError(
+                        f"The shape of the mask {list(a.shape)} at index {off} does not match the shape of the indexed tensor "
+                        f"{list(shape)} at index {dim + off}"
+                    )
+                basic += [_FULL] * a.ndim
+                dim += a.ndim
+            else:
+                basic.append(_FULL)
+                dim += 1
+            advanced.append(i)
+        else:  # True or False: a new dimension of size 1 or 0
+            basic.append(None)
+            advanced.append(wrap(np.zeros(1 if i else 0, np.int64)))
+            trivial = False
+    while advanced and advanced[-1] is None:
+        advanced.pop()
+    return None if trivial else (*basic, Ellipsis), tuple(advanced)
+
+
+# -- x[indices] with index tensors ---------------------------------------------------------------------------
+
+
+def _arrays(indices: tuple) -> tuple:
+    return tuple([None if i is None else i._a for i in indices])
+
+
+def _index_error(error: Exception, indices: tuple) -> IndexError:
+    if isinstance(error, IndexError) and "out of bounds" in str(error):
+        return IndexError(str(error).replace(" axis ", " dimension "))
+    shapes = []
+    for i in indices:
+        if i is not None:
+            shapes += [i._a.nonzero()[0].shape] * i._a.ndim if i._a.dtype.kind == "b" else [i._a.shape]
+    return IndexError(
+        "shape mismatch: indexing tensors could not be broadcast together with shapes "
+        + ", ".join(str(list(s)) for s in shapes)
+    )
+
+
+class Index(Op):
+    """The elements of x at index tensors;   dL/dx = g added at those places"""
+
+    @staticmethod
+    def forward(ctx, x, indices):
+        ctx.save(*indices)
+        ctx.shape = x._a.shape
+        try:
+            return k.index(x._a, _arrays(indices))
+        except (IndexError, ValueError) as error:
+            raise _index_error(error, indices) from None
+
+    @staticmethod
+    def backward(ctx, grad):
+        return IndexPut.apply(wrap(np.zeros(ctx.shape, grad._a.dtype)), grad, ctx.saved, True, True), None
+
+
+class IndexPut(Op):
+    """x with elements replaced (or added to) by v;   dL/dx = g, 0 where replaced,   dL/dv = g at the indices"""
+
+    @staticmethod
+    def forward(ctx, x, value, indices, accumulate, into):
+        ctx.save(*indices)
+        ctx.accumulate = accumulate
+        try:
+            return k.index_put(x._a, _arrays(indices), value._a, accumulate, into)
+        except (IndexError, ValueError) as error:
+            if isinstance(error, ValueError) and ("assign" in str(error) or "value" in str(error) or accumulate):
+                error = _value_error(x, value, indices)
+                if error is not None:
+                    raise error from None
+            raise _index_error(error, indices) from None
+
+    @staticmethod
+    def backward(ctx, grad):
+        indices, gx, gv = ctx.saved, None, None
+        if ctx.needs(0):
+            gx = grad if ctx.accumulate else IndexPut.apply(grad, _zero(grad), indices, False, False)
+        if ctx.needs(1):
+            gv = Index.apply(grad, indices)
+        return gx, gv, None, None, None
+
+
+def _zero(like: Any) -> Any:
+    return wrap(np.zeros((), like._a.dtype))
+
+
+def _result_shape(shape: tuple, indices: tuple) -> tuple:
+    """The shape of ``x[indices]``; raises ``IndexError`` if the index tensors do not broadcast."""
+    arrays: list[tuple] = []
+    kept, at, axis, gap = [], None, 0, False
+    for i in indices:
+        if i is None:
+            kept.append(shape[axis])
+            axis += 1
+            continue
+        mask = i._a.dtype.kind == "b"
+        arrays.append((int(np.count_nonzero(i._a)),) if mask else i._a.shape)
+        if at is None:
+            at = len(kept)
+        elif at != len(kept):
+            gap = True
+        axis += i._a.ndim if mask else 1
+    kept += shape[axis:]
+    try:
+        where = np.broadcast_shapes(*arrays)
+    except ValueError as error:
+        raise _index_error(error, indices) from None
+    at = 0 if gap or at is None else at
+    return (*kept[:at], *where, *kept[at:])
+
+
+def _value_error(x: Any, value: Any, indices: tuple) -> Exception | None:
+    found = _result_shape(x._a.shape, indices)
+    try:
+        if np.broadcast_shapes(value._a.shape, found) == found:
+            return None
+    except ValueError:
+        pass
+    return RuntimeError(
+        f"shape mismatch: value tensor of shape {list(value._a.shape)} cannot be broadcast to indexing result of shape "
+        f"{list(found)}"
+    )
+
+
+# -- getitem and setitem -------------------------------------------------------------------------------------
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]``: a view, unless the index holds index tensors, masks or lists."""
+    kind = type(index)
+    if kind is int:
+        shape = x._a.shape
+        if not shape:
+            raise IndexError(_SCALAR)
+        if not -shape[0] <= index < shape[0]:
+            raise _out_of_range(index, 0, shape[0])
+        return Slice.apply(x, (index, Ellipsis))
+    if kind is slice and x._a.ndim:
+        return Slice.apply(x, (_slice(index), Ellipsis))
+    basic, advanced = parse(x._a.shape, index)
+    if basic is not None:
+        x = Slice.apply(x, basic)
+    elif not advanced:
+        return Slice.apply(x, (Ellipsis,))
+    return Index.apply(x, advanced) if advanced else x
+
+
+def setitem(x: Any, index: Any, value: Any) -> None:
+    """``x[index] = value``: writes a number or tensor, broadcast and cast, into this tensor's memory."""
+    if not isinstance(value, Variable):
+        if not isinstance(value, _NUMBER):
+            raise TypeError(f"can't assign a {_type_of(value)} to a {type_name(x._a)}")
+        value = wrap(number(value, x._a.dtype))
+    kind = type(index)
+    if kind is int or kind is slice:
+        target, advanced = getitem(x, index), ()
+    else:
+        basic, advanced = parse(x._a.shape, index)
+        target = x if basic is None and advanced else Slice.apply(x, basic or (Ellipsis,))
+    if advanced:
+        index_put_(target, advanced, _without_leading_ones(value))
+        return
+    a, s = target._a, value._a.shape
+    if s and s != a.shape:
+        value = expand(_without_leading_ones(value), a.shape)
+    elif value._a.ndim == 0 and target._a.size == 0:
+        return
+    check_writable(target)
+    copy_into(target, value)
+
+
+def _type_of(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _without_leading_ones(value: Any) -> Any:
+    s = value._a.shape
+    lead = 0
+    while lead < len(s) and s[lead] == 1:
+        lead += 1
+    return View.apply(value, s[lead:]) if lead else value
+
+
+def copy_into(x: Any, value: Any) -> Any:
+    """Write ``value``, which broadcasts to ``x``, into it and record it (the caller has checked that ``x`` is writable)."""
+    if value._a.dtype is not x._a.dtype:
+        value = cast(value, BY_NUMPY[x._a.dtype])
+    if x._base is None and x._requires and mode.enabled:
+        result = Copy.apply(snapshot(x), value)
+        bump(x)
+        record_write(x, result)
+        return x
+    return overwrite(x, value)
+
+
+class Copy(Op):
+    """v written into the memory of x;   dL/dx = 0, dL/dv = g"""
+
+    @staticmethod
+    def forward(ctx, x, value):
+        return k.copy(x._a, value._a)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return wrap(np.zeros_like(grad._a)), grad
+
+    def name(self) -> str:
+        return "CopyBackwards"
+
+
+def copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
+    """Writes ``src``, broadcast and cast, into ``input``."""
+    if not isinstance(src, Variable):
+        if not isinstance(src, _NUMBER):
+            raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
+        src = wrap(number(src, input._a.dtype))
+    _fits(src._a.shape, input._a.shape)
+    check_writable(input)
+    return copy_into(input, src)
+
+
+def _fits(source: tuple, target: tuple) -> None:
+    """Raise unless a tensor of shape ``source`` can be written into one of shape ``target``."""
+    if source == target:
+        return
+    for i in range(1, min(len(source), len(target)) + 1):
+        if source[-i] != target[-i] and 1 not in (source[-i], target[-i]):
+            raise RuntimeError(
+                f"The size of tensor a ({target[-i]}) must match the size of tensor b ({source[-i]}) at non-singleton dimension "
+                f"{max(len(source), len(target)) - i}"
+            )
+    both = np.broadcast_shapes(source, target)
+    if both != target:
+        raise RuntimeError(f"output with shape {list(target)} doesn't match the broadcast shape {list(both)}")
+
+
+def fill_(input: Any, value: Any) -> Any:
+    """Writes a number, or a zero-dimensional tensor, into every element."""
+    if isinstance(value, Variable):
+        if value._a.ndim:
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value._a.ndim} dimensions."
+            )
+    elif isinstance(value, _NUMBER):
+        value = wrap(number(value, input._a.dtype))
+    else:
+        raise TypeError(f"fill_(): argument 'value' (position 1) must be Number or Tensor, not {type(value).__name__}")
+    check_writable(input)
+    return copy_into(input, value)
+
+
+def fill(input: Any, value: Any) -> Any:
+    """A copy with every element replaced by a number or a zero-dimensional tensor."""
+    return fill_(input.clone(), value)
+
+
+def zero_(input: Any) -> Any:
+    """Writes 0 into every element."""
+    check_writable(input)
+    return copy_into(input, wrap(np.zeros((), input._a.dtype)))
+
+
+# -- index_put, take, put ------------------------------------------------------------------------------------
+
+
+def _put_arguments(input: Any, indices: Any, values: Any, name: str) -> tuple:
+    if not isinstance(indices, (tuple, list)):
+        raise TypeError(f"{name}(): argument 'indices' (position 1) must be tuple of Tensors, not {type(indices).__name__}")
+    if not isinstance(values, Variable):
+        raise TypeError(f"{name}(): argument 'values' (position 2) must be Tensor, not {type(values).__name__}")
+    for i, t in enumerate(indices):
+        if t is not None and not isinstance(t, Variable):
+            raise TypeError(f"expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
+    if len(indices) > input._a.ndim:
+        raise IndexError(f"too many indices for tensor of dimension {input._a.ndim} (got {len(indices)})")
+    # a 0-d index tensor is a vector of one here, not an integer
+    items = [_FULL if i is None else reshape(i, (1,)) if i._a.ndim == 0 else i for i in indices]
+    found = parse(input._a.shape, tuple(items))[1]
+    if values._a.dtype != input._a.dtype:
+        a, b = SCALAR_NAME[BY_NUMPY[input._a.dtype]], SCALAR_NAME[BY_NUMPY[values._a.dtype]]
+        raise RuntimeError(
+            f"Index put requires the source and destination dtypes match, got {a} for the destination and {b} for the source."
+        )
+    return found, values
+
+
+def index_put(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """A copy with ``values`` at ``input[indices]``, or added there if ``accumulate`` (then repeated indices add up)."""
+    found, values = _put_arguments(input, indices, values, "index_put")
+    return IndexPut.apply(input, values, found, accumulate, False) if found else input.clone()
+
+
+def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) -> Any:
+    """In-place form of :func:`index_put`."""
+    found, values = _put_arguments(input, indices, values, "index_put_")
+    return write(IndexPut, input, values, found, accumulate) if found else input
+
+
+class Take(Index):
+    """Elements of the flattened x;   dL/dx = g added at those places"""
+
+
+def _flat_index(input: Any, index: Any, name: str) -> None:
+    a = _tensor(index, name)._a
+    if a.dtype != np.int64:
+        raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {SCALAR_NAME[BY_NUMPY[a.dtype]]}")
+    n = input._a.size
+    if a.size:
+        if n == 0:
+            raise IndexError(f"{name}(): tried to {'take from' if name == 'take' else 'put elements into'} an empty tensor")
+        bad = a[(a < -n) | (a >= n)]
+        if bad.size:
+            raise IndexError(f"out of range: tried to access index {bad[0]} on a tensor of {n} elements.")
+
+
+def take(input: Any, index: Any, *, out: Any = None) -> Any:
+    """The elements at the given positions of the flattened tensor, in the shape of ``index``."""
+    _flat_index(input, index, "take")
+    r = Take.apply(reshape(input, (input._a.size,)), (index,))
+    return r if out is None else store(out, r)
+
+
+def put(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+    """A copy with ``source`` at the given positions of the flattened tensor (added there, if ``accumulate``)."""
+    _flat_index(input, index, "put_")
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError(
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {BY_NUMPY[input._a.dtype]} and "
+            f"source.dtype = {BY_NUMPY[source._a.dtype]}"
+        )
+    if source._a.size != index._a.size:
+        raise IndexError(
+            "put_(): Expected source and index to have the same number of elements, but got source.numel() = "
+            f"{source._a.size}, index.numel() = {index._a.size}"
+        )
+    row, values = reshape(input, (input._a.size,)), reshape(source, (source._a.size,))
+    return reshape(IndexPut.apply(row, values, (reshape(index, (index._a.size,)),), accumulate, False), input._a.shape)
+
+
+# -- masks ---------------------------------------------------------------------------------------------------
+
+
+def _check_mask(mask: Any, name: str, text: str) -> None:
+    if _tensor(mask, name)._a.dtype.kind != "b":
+        raise RuntimeError(f"{text} {BY_NUMPY[mask._a.dtype].name}")
+
+
+class MaskedFill(Op):
+    """x with v where the mask holds;   dL/dx = g where it does not, dL/dv = Σg where it does"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, mask, value, into):
+        ctx.save(mask)
+        return k.masked_fill(x._a, mask._a, value._a, into)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (mask,) = ctx.saved
+        gx = MaskedFill.apply(grad, mask, _zero(grad), False) if ctx.needs(0) else None
+        return gx, None, (grad * mask).sum() if ctx.needs(2) else None, None
+
+
+def _fill_arguments(input: Any, mask: Any, value: Any) -> Any:
+    _check_mask(mask, "masked_fill", "masked_fill_ only supports boolean masks, but got mask with dtype")
+    if isinstance(value, Variable):
+        if value._a.ndim:
+            raise RuntimeError(
+                f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value._a.ndim} dimension(s)."
+            )
+        return cast(value, BY_NUMPY[input._a.dtype])
+    if not isinstance(value, _NUMBER):
+        raise TypeError(f"masked_fill(): argument 'value' must be Number or Tensor, not {type(value).__name__}")
+    return wrap(number(value, input._a.dtype))
+
+
+def masked_fill(input: Any, mask: Any, value: Any) -> Any:
+    """A copy with a number, or zero-dimensional tensor, where ``mask`` (bool, broadcast) holds."""
+    value = _fill_arguments(input, mask, value)
+    if input._a.shape != mask._a.shape:
+        _broadcast(input._a.shape, mask._a.shape)
+    return MaskedFill.apply(input, mask, value, False)
+
+
+def masked_fill_(input: Any, mask: Any, value: Any) -> Any:
+    """In-place form of :func:`masked_fill`."""
+    value = _fill_arguments(input, mask, value)
+    _fits(mask._a.shape, input._a.shape)
+    return write(MaskedFill, input, mask, value)
+
+
+def _broadcast(a: tuple, b: tuple) -> tuple:
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        i = next(i for i in range(1, len(a) + 1) if a[-i] != b[-i] and 1 not in (a[-i], b[-i]))
+        raise RuntimeError(
+            f"The size of tensor a ({a[-i]}) must match the size of tensor b ({b[-i]}) at non-singleton dimension "
+            f"{max(len(a), len(b)) - i}"
+        ) from None
+
+
+def _expanded(x: Any, shape: tuple) -> Any:
+    return x if x._a.shape == shape else expand(x, shape)
+
+
+def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
+    """The elements where ``mask`` (bool, broadcast) holds, as a vector."""
+    _check_mask(mask, "masked_select", "masked_select: expected BoolTensor for mask, but got")
+    shape = _broadcast(input._a.shape, mask._a.shape)
+    x, m = _expanded(input, shape), _expanded(mask, shape)
+    if not shape:
+        x, m = reshape(x, (1,)), reshape(m, (1,))
+    r = Index.apply(x, (m,))
+    return r if out is None else store(out, r)
+
+
+def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
+    """A copy with consecutive elements of ``source`` where ``mask`` (bool, broadcast) holds."""
+    _check_mask(mask, "masked_scatter", "masked_scatter_ only supports boolean masks, but got mask with dtype")
+    if source._a.dtype != input._a.dtype:
+        raise RuntimeError(
+            "masked_scatter: expected self and source to have same dtypes but got "
+            f"{SCALAR_NAME[BY_NUMPY[input._a.dtype]]} and {SCALAR_NAME[BY_NUMPY[source._a.dtype]]}"
+        )
+    shape = _broadcast(input._a.shape, mask._a.shape)
+    x, m = _expanded(input, shape), _expanded(mask, shape)
+    n = int(np.count_nonzero(m._a))
+    if source._a.size < n:
+        raise RuntimeError(
+            f"Number of elements of source < number of ones in mask: {source._a.size} < {n}"
+        )
+    if not shape:
+        x, m = reshape(x, (1,)), reshape(m, (1,))
+    row = Slice.apply(reshape(source, (source._a.size,)), (slice(0, n), Ellipsis))
+    r = IndexPut.apply(x, row, (m,), False, False)
+    return r if shape else reshape(r, ())
+
+
+# -- where is what -------------------------------------------------------------------------------------------
+
+
+def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
+    """The indices of the elements that are not 0: an (n, ndim) tensor, or a tuple of a tensor for each dimension."""
+    a = _tensor(input, "nonzero")._a
+    if as_tuple:
+        return tuple([wrap(i) for i in k.nonzero(a if a.ndim else a.reshape(1))])
+    if a.ndim:
+        r = wrap(np.stack(k.nonzero(a), 1))
+    else:
+        r = wrap(np.zeros((int(bool(a)), 0), np.int64))
+    return r if out is None else store(out, r)
+
+
+def argwhere(input: Any) -> Any:
+    """The indices of the elements that are not 0, one in a row."""
+    return nonzero(input)
+
+
+# -- a copy with one part replaced ---------------------------------------------------------------------------
+
+
+def _replaced(input: Any, src: Any, place: Any, name: str) -> Any:
+    result = input.clone()
+    part = place(result)
+    if src._a.shape != part._a.shape:
+        raise RuntimeError(
+            f"expected src to have a size equal to the {name} of self. src size = {list(src._a.shape)}, {name} size = "
+            f"{list(part._a.shape)}"
+        )
+    copy_into(part, src)
+    return result
+
+
+def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
+    """A copy with ``src`` as its slice ``index`` of ``dim``."""
+    from lamina.ops.parts import select
+
+    return _replaced(input, src, lambda x: select(x, dim, index), "slice")
+
+
+def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    """A copy with ``src`` in ``start:end:step`` of ``dim``."""
+    d = wrap_dim(dim, input._a.ndim)
+    place = (*(_FULL,) * d, _slice(slice(start, end, step)), Ellipsis)
+    return _replaced(input, src, lambda x: Slice.apply(x, place), "slice")
+
+
+def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """A copy with ``src`` on a diagonal."""
+    n = input._a.ndim
+    d1, d2 = wrap_dim(dim1, n), wrap_dim(dim2, n)
+    if d1 == d2:
+        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return _replaced(input, src, lambda x: Diagonal.apply(x, _integer(offset, "offset"), d1, d2), "diagonal")
+
+
+def fill_diagonal_(input: Any, fill_value: Any, wrap: bool = False) -> Any:
+    """Writes a number into the main diagonal; with ``wrap``, a tall matrix's diagonal starts again below the end."""
+    from lamina.ops.shape import storage_offset, stride
+
+    shape = input._a.shape
+    if len(shape) < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if len(shape) > 2 and len(set(shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    steps, start = stride(input), storage_offset(input)
+    fill_(as_strided(input, (min(shape),), (sum(steps),), start), fill_value)
+    if len(shape) == 2 and wrap and shape[0] > shape[1] + 1:
+        step = shape[1] + 1
+        more = -(-input._a.size // step) - min(shape)
+        fill_(as_strided(input, (more,), (sum(steps),), start + steps[0] * step), fill_value)
+    return input
+
+
+FUNCTIONS = (
+    "take", "masked_fill", "masked_select", "masked_scatter", "nonzero", "argwhere", "index_put", "index_put_", "put", "fill",
+    "fill_", "zero_", "select_scatter", "slice_scatter", "diagonal_scatter",
+)  # fmt: skip
+METHODS = (*(n for n in FUNCTIONS if n != "fill"), "masked_fill_", "copy_", "fill_diagonal_")
+INPLACE = ("masked_scatter", "put")
