@@ -1,0 +1,343 @@
+"""Pooling in n dimensions.
+
+A *regular* window is given by ``kernel``, ``stride``, ``padding`` and ``dilation``, one int per spatial dimension: window i of a
+dimension looks at the places ``i·stride − padding + t·dilation`` for the taps t = 0 … kernel − 1, as far as they lie inside the
+input; ``size`` is the number of windows. Sums and maxima of boxes are taken one dimension after the other.
+
+Which element a maximum came from is remembered as its *tap*: the position within the window, counted in row-major order, in one
+byte. A window without any element has the tap that follows the last one.
+
+The windows of adaptive and of fractional pooling differ from place to place; there the choice is remembered as PyTorch gives it,
+as the flat index of the element in its plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "max_pool", "max_pool_taps", "max_pool_indices", "max_pool_backward", "max_pool_select", "avg_pool", "avg_pool_backward",
+    "adaptive_avg_pool", "adaptive_avg_pool_backward", "adaptive_max_pool", "fractional_max_pool", "plane_gather", "plane_add",
+    "plane_put",
+]  # fmt: skip
+
+ndarray = np.ndarray
+Ints = tuple[int, ...]
+ALL = slice(None)
+
+# -- regular windows -----------------------------------------------------------------------------------------------
+
+
+@lru_cache(4096)
+def _taps(length: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[tuple[slice, slice], ...]:
+    """Per tap of a dimension: the windows where it lies inside the input, and the places where it lies then."""
+    found = []
+    for tap in range(kernel):
+        offset = tap * dilation - padding
+        low = max(-(offset // stride), 0)
+        high = min((length - 1 - offset) // stride + 1, size)
+        if low < high:
+            found.append((slice(low, high), slice(offset + low * stride, offset + (high - 1) * stride + 1, stride)))
+        else:
+            found.append((slice(0, 0), slice(0, 0)))
+    return tuple(found)
+
+
+@lru_cache(1024)
+def _grid(
+    spatial: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...]:
+    """The same for the taps of all dimensions together, in row-major order, as indices into (N, C, *spatial)."""
+    per_dim = [_taps(*of_dim) for of_dim in zip(spatial, size, kernel, stride, padding, dilation, strict=True)]
+    return tuple(
+        ((ALL, ALL, *(windows for windows, _ in taps)), (ALL, ALL, *(places for _, places in taps)))
+        for taps in product(*per_dim)
+    )
+
+
+def _fold(combine: np.ufunc, x: ndarray, axis: int, size: int, taps: Sequence[tuple[slice, slice]], empty: Any) -> ndarray:
+    """A new array with entry i along ``axis`` the elements of window i combined; ``empty`` where there are none."""
+    lead = (ALL,) * axis
+    taps = [t for t in taps if t[0].stop > t[0].start]
+    if size == 1 and len(taps) > 3:
+        first, last = taps[0][1], taps[-1][1]
+        step = taps[1][1].start - first.start
+        return combine.reduce(x[(*lead, slice(first.start, last.stop, step))], axis, x.dtype, keepdims=True)
+    taps.sort(key=lambda t: t[0].start - t[0].stop)  # those that serve every window come first
+    whole = sum(t[0].stop - t[0].start == size for t in taps)
+    if whole > 1:
+        y = combine(x[(*lead, taps[0][1])], x[(*lead, taps[1][1])])
+    elif whole:
+        y = x[(*lead, taps[0][1])].copy(order="K")
+    else:
+        y = np.full_like(x, empty, shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
+    for windows, places in taps[min(whole, 2) :]:
+        part = y[(*lead, windows)]
+        combine(part, x[(*lead, places)], out=part)
+    return y
+
+
+def max_pool(x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints) -> ndarray:
+    """The largest element of every window; NaN if there is one."""
+    empty = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    y = x
+    for axis, of_dim in enumerate(zip(x.shape[2:], size, kernel, stride, padding, dilation, strict=True), 2):
+        y = _fold(np.maximum, y, axis, of_dim[1], _taps(*of_dim), empty)
+    return y
+
+
+def max_pool_taps(
+    x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints
+) -> tuple[ndarray, ndarray]:
+    """The largest element of every window and its tap: that of the first of equals, of the last NaN."""
+    y = max_pool(x, kernel, stride, padding, dilation, size)
+    grid = _grid(x.shape[2:], size, kernel, stride, padding, dilation)
+    missing = np.ones_like(y, np.bool_)
+    taps = np.zeros_like(y, np.uint8 if len(grid) < 256 else np.int32)
+    for windows, places in grid:
+        part = missing[windows]
+        part &= x[places] != y[windows]
+        taps += missing
+    if y.dtype.kind == "f" and missing.any():
+        for tap, (windows, places) in enumerate(grid):
+            np.copyto(taps[windows], tap, where=np.isnan(x[places]), casting="unsafe")
+    return y, taps
+
+
+def max_pool_indices(
+    taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> ndarray:
+    """The flat index within its plane of the element at every tap."""
+    rows = [prod(spatial[d + 1 :]) for d in range(len(spatial))]
+    starts = [np.arange(n) * s - p for n, s, p in zip(taps.shape[2:], stride, padding, strict=True)]
+    within = _outer_sum([np.arange(t) * d * row for t, d, row in zip(kernel, dilation, rows, strict=True)])
+    indices = np.append(within.ravel(), 0)[taps]
+    indices += _outer_sum([start * row for start, row in zip(starts, rows, strict=True)])
+    nothing = taps == within.size
+    if nothing.any():  # PyTorch names the place where such a window would begin
+        begins = [np.where(s < 0, s % d, s) * row for s, d, row in zip(starts, dilation, rows, strict=True)]
+        np.copyto(indices, _outer_sum(begins), where=nothing)
+    return indices
+
+
+def _outer_sum(vectors: Sequence[ndarray]) -> ndarray:
+    """The array whose entry (i, j, …) is the sum of the vectors' entries i, j, …"""
+    return sum(np.ix_(*vectors)) if len(vectors) > 1 else vectors[0]  # type: ignore[return-value]
+
+
+def max_pool_backward(
+    grad: ndarray, taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> ndarray:
+    """The gradient of :func:`max_pool` to its input of size ``spatial``: every window's gradient goes to its tap."""
+    gx = np.zeros_like(grad, shape=(*grad.shape[:2], *spatial))
+    apart = all(s > d * (t - 1) for t, s, d in zip(kernel, stride, dilation, strict=True))
+    for tap, (windows, places) in enumerate(_grid(spatial, grad.shape[2:], kernel, stride, padding, dilation)):
+        part, chosen = gx[places], taps[windows] == tap
+        if apart:
+            np.copyto(part, grad[windows], where=chosen)
+        else:
+            np.add(part, grad[windows], out=part, where=chosen)
+    return gx
+
+
+def max_pool_select(
+    x: ndarray, taps: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> ndarray:
+    """The element at every window's tap, 0 where there is none; the transpose of :func:`max_pool_backward`."""
+    y = np.zeros_like(taps, x.dtype)
+    for tap, (windows, places) in enumerate(_grid(x.shape[2:], taps.shape[2:], kernel, stride, padding, dilation)):
+        np.copyto(y[windows], x[places], where=taps[windows] == tap)
+    return y
+
+
+def avg_pool(
+    x: ndarray, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool, divisor: int | None
+) -> ndarray:
+    """The sum of every window divided by ``divisor``, or by the number of its elements, with or without the padding."""
+    y = _widened(x)
+    for axis, of_dim in enumerate(zip(x.shape[2:], size, kernel, stride, padding, (1,) * len(size), strict=True), 2):
+        y = _fold(np.add, y, axis, of_dim[1], _taps(*of_dim), 0)
+    return _divide(y, divisor or window_counts(x.shape[2:], size, kernel, stride, padding, include)).astype(x.dtype, copy=False)
+
+
+def avg_pool_backward(
+    grad: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None
+) -> ndarray:
+    """The gradient of :func:`avg_pool` to its input of size ``spatial``: every window spreads its share."""
+    size = grad.shape[2:]
+    g = _divide(_widened(grad).copy(order="K"), divisor or window_counts(spatial, size, kernel, stride, padding, include))
+    for axis in reversed(range(2, grad.ndim)):
+        d, lead = axis - 2, (ALL,) * axis
+        share, g = g, np.zeros_like(g, shape=(*g.shape[:axis], spatial[d], *g.shape[axis + 1 :]))
+        for windows, places in _taps(spatial[d], size[d], kernel[d], stride[d], padding[d], 1):
+            g[(*lead, places)] += share[(*lead, windows)]
+    return g.astype(grad.dtype, copy=False)
+
+
+@lru_cache(1024)
+def window_counts(spatial: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool) -> Any:
+    """How many elements every window has; one number if all have the same. Padding counts as far as it was asked for."""
+    counts = []
+    for length, n, k, s, p in zip(spatial, size, kernel, stride, padding, strict=True):
+        start = np.arange(n) * s - p
+        low, high = (start, length + p) if include else (np.maximum(start, 0), length)
+        counts.append(np.maximum(np.minimum(start + k, high) - low, 1))
+    if all((c == c[0]).all() for c in counts):
+        return prod(int(c[0]) for c in counts)
+    total = counts[0]
+    for c in counts[1:]:
+        total = np.multiply.outer(total, c)
+    total.flags.writeable = False
+    return total
+
+
+def _widened(x: ndarray) -> ndarray:
+    """Half precision is summed in single precision and rounded once."""
+    return x.astype(np.float32) if x.dtype == np.float16 else x
+
+
+def _divide(y: ndarray, count: Any) -> ndarray:
+    """``y / count`` in place; integers are rounded towards zero, as in C."""
+    if type(count) is int and count == 1:
+        return y
+    if y.dtype.kind == "f":
+        return np.divide(y, count if type(count) is int else count.astype(y.dtype), out=y)
+    quotient = np.abs(y) // np.abs(count)
+    return np.where((y < 0) == (np.asarray(count) < 0), quotient, -quotient)
+
+
+# -- adaptive windows ----------------------------------------------------------------------------------------------
+
+
+@lru_cache(1024)
+def _bounds(length: int, size: int) -> tuple[ndarray, ndarray]:
+    """Where window i of ``size`` windows over ``length`` places begins and ends: ⌊i·length/size⌋, ⌈(i + 1)·length/size⌉."""
+    i = np.arange(size)
+    return i * length // size, -((-(i + 1) * length) // size)
+
+
+def _adaptive_sum(x: ndarray, size: Ints) -> ndarray:
+    """The sums of adaptive windows. Its transpose is itself with the sizes of input and output exchanged."""
+    for axis, n in enumerate(size, 2):
+        length, lead = x.shape[axis], (ALL,) * axis
+        if n and length % n == 0:
+            step = length // n
+            x = _fold(np.add, x, axis, n, _taps(length, n, step, step, 0, 1), 0)
+            continue
+        starts, ends = _bounds(length, n)
+        total = x[(*lead, starts)]
+        for t in range(1, int((ends - starts).max(initial=1))):
+            windows = np.flatnonzero(starts + t < ends)
+            total[(*lead, windows)] += x[(*lead, starts[windows] + t)]
+        x = total
+    return x
+
+
+@lru_cache(1024)
+def _adaptive_counts(spatial: Ints, size: Ints) -> Any:
+    if all(n and length % n == 0 for length, n in zip(spatial, size, strict=True)):
+        return prod(length // n for length, n in zip(spatial, size, strict=True))
+    total = np.ones((), np.int64)
+    for length, n in zip(spatial, size, strict=True):
+        starts, ends = _bounds(length, n)
+        total = np.multiply.outer(total, ends - starts)
+    return total
+
+
+def adaptive_avg_pool(x: ndarray, size: Ints) -> ndarray:
+    """The mean of every adaptive window."""
+    return _divide(_adaptive_sum(_widened(x), size), _adaptive_counts(x.shape[2:], size)).astype(x.dtype, copy=False)
+
+
+def adaptive_avg_pool_backward(grad: ndarray, spatial: Ints) -> ndarray:
+    """The gradient of :func:`adaptive_avg_pool` to its input of size ``spatial``."""
+    share = _divide(_widened(grad).copy(order="K"), _adaptive_counts(spatial, grad.shape[2:]))
+    return _adaptive_sum(share, spatial).astype(grad.dtype, copy=False)
+
+
+def adaptive_max_pool(x: ndarray, size: Ints) -> tuple[ndarray, ndarray]:
+    """The largest element of every adaptive window and its flat index."""
+    places = []
+    for length, n in zip(x.shape[2:], size, strict=True):
+        starts, ends = _bounds(length, n)
+        taps = np.arange((ends - starts).max(initial=1))[:, None]
+        places.append(np.minimum(starts + taps, ends - 1))  # to look at the last element twice changes nothing
+    return _largest(x, places, lambda a, at, axis: a[(*(ALL,) * axis, at)])
+
+
+# -- fractional windows --------------------------------------------------------------------------------------------
+
+
+def fractional_max_pool(x: ndarray, samples: ndarray, kernel: Ints, size: Ints) -> tuple[ndarray, ndarray]:
+    """The largest element of every window and its flat index, the windows at pseudo-random places.
+
+    ``samples`` (N, C, ndim) holds the number u in [0, 1) of every plane and dimension: window i begins at
+    ⌊(i + u)·α⌋ − ⌊u·α⌋ with α = (length − kernel)/(size − 1), and the last one ends with the input.
+    """
+    places = []
+    for d, (length, n, k) in enumerate(zip(x.shape[2:], size, kernel, strict=True)):
+        u = samples[:, :, d, None]
+        starts = np.full((*u.shape[:2], n), length - k)
+        if n > 1:
+            alpha = u.dtype.type(length - k) / u.dtype.type(n - 1)
+            i = np.arange(n - 1).astype(u.dtype)
+            starts[..., :-1] = ((i + u) * alpha).astype(np.int64) - (u * alpha).astype(np.int64)
+        starts = starts.reshape(*u.shape[:2], *(n if e == d else 1 for e in range(len(size))))
+        places.append([starts + t for t in range(k)])
+    return _largest(x, places, np.take_along_axis)
+
+
+def _largest(x: ndarray, places: Sequence[Any], pick: Any) -> tuple[ndarray, ndarray]:
+    """The largest element of every window and its flat index in the plane; ``places[d][t]`` are the windows' places at tap t.
+
+    The last dimension comes first: so the first of equals in row-major order stays, and the last NaN.
+    """
+    y, index, row = x, None, 1
+    for d in reversed(range(len(places))):
+        axis, best = d + 2, None
+        for at in places[d]:
+            value = pick(y, at, axis)
+            where = at * row if at.ndim > 1 else (at * row).reshape(-1, *(1,) * (y.ndim - axis - 1))
+            where = np.broadcast_to(where, value.shape) if index is None else pick(index, at, axis) + where
+            if best is None:
+                best, found = value, where.copy()
+            else:
+                better = (value > best) | (value != value)
+                np.copyto(best, value, where=better)
+                np.copyto(found, where, where=better)
+        y, index, row = best, found, row * x.shape[axis]
+    return y, index  # type: ignore[return-value]
+
+
+# -- elements of planes by their flat index ------------------------------------------------------------------------
+
+
+def _places(indices: ndarray, plane: int) -> ndarray:
+    """Flat indices within planes (N, C, …) as flat indices within the whole array."""
+    n, c = indices.shape[:2]
+    return (indices.reshape(n * c, -1) + np.arange(n * c)[:, None] * plane).ravel()
+
+
+def plane_gather(x: ndarray, indices: ndarray) -> ndarray:
+    """The element of x (N, C, …) at every flat index (N, C, …) within its plane."""
+    return x.ravel().take(_places(indices, prod(x.shape[2:]))).reshape(indices.shape)
+
+
+def plane_add(values: ndarray, indices: ndarray, spatial: Ints) -> ndarray:
+    """Planes of size ``spatial``, zero but for the values at their indices; values at one index add up."""
+    shape = (*values.shape[:2], *spatial)
+    total = np.bincount(_places(indices, prod(spatial)), values.ravel(), prod(shape))
+    return total.astype(values.dtype).reshape(shape)
+
+
+def plane_put(values: ndarray, indices: ndarray, spatial: Ints) -> ndarray:
+    """Planes of size ``spatial``, zero but for the values at their indices; of values at one index the last one stays."""
+    planes = np.zeros((*values.shape[:2], *spatial), values.dtype)
+    planes.reshape(-1)[_places(indices, prod(spatial))] = values.ravel()
+    return planes

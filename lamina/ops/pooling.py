@@ -1,0 +1,650 @@
+"""Pooling, once for every number of spatial dimensions.
+
+Every rule here is linear in the gradient, so each comes as a pair of operations that are each other's transpose::
+
+    AvgPool, AvgPoolBackward                    sums of windows, and their spreading
+    MaxPool → MaxPoolBackward, MaxPoolSelect    a choice; then gradients put to, and values taken from, the chosen places
+    AdaptiveMaxPool, FractionalMaxPool, MaxUnpool → PlaneAdd, PlaneGather    the same by flat index in a plane
+
+Arrays are (N, C, *spatial); an input without N gets one on the way in, and loses it on the way out.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import inf, prod
+from typing import Any
+
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina.autograd.graph import Op, Variable, wrap
+from lamina.engine import kernels as k
+from lamina.ops import pointwise as p
+
+Ints = tuple[int, ...]
+
+# -- the operations ------------------------------------------------------------------------------------------------
+
+
+class MaxPool(Op):
+    """y = the largest element of each window (with its flat index, if asked for);   dL/dx = g at the chosen elements"""
+
+    materializes = False
+
+    @staticmethod
+    def forward(ctx, x, kernel, stride, padding, dilation, size, with_indices):
+        a = x._a
+        if not ctx.recording and not with_indices:
+            return k.max_pool(a, kernel, stride, padding, dilation, size)
+        y, taps = k.max_pool_taps(a, kernel, stride, padding, dilation, size)
+        ctx.window, ctx.spatial = (kernel, stride, padding, dilation), a.shape[2:]
+        ctx.save(taps)
+        return (y, k.max_pool_indices(taps, ctx.spatial, *ctx.window)) if with_indices else y
+
+    @staticmethod
+    def backward(ctx, grad, _of_indices=None):
+        return MaxPoolBackward.apply(grad, *ctx.saved, ctx.spatial, *ctx.window)
+
+    def name(self) -> str:
+        return f"MaxPool{len(self.spatial)}DWithIndicesBackward0"
+
+
+class MaxPoolBackward(Op):
+    """g put to the chosen elements of an input;   dL/dg = the chosen elements of the gradient"""
+
+    @staticmethod
+    def forward(ctx, grad, taps, spatial, *window):
+        ctx.window = window
+        ctx.save(taps)
+        return k.max_pool_backward(grad._a, taps, spatial, *window)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return MaxPoolSelect.apply(grad, *ctx.saved, *ctx.window)
+
+
+class MaxPoolSelect(Op):
+    """The chosen elements of x;   dL/dx = g put to them"""
+
+    @staticmethod
+    def forward(ctx, x, taps, *window):
+        ctx.window, ctx.spatial = window, x._a.shape[2:]
+        ctx.save(taps)
+        return k.max_pool_select(x._a, taps, *window)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return MaxPoolBackward.apply(grad, *ctx.saved, ctx.spatial, *ctx.window)
+
+
+class AvgPool(Op):
+    """y = the sum of each window, divided by its count or by a given divisor;   dL/dx = each share of g, spread"""
+
+    @staticmethod
+    def forward(ctx, x, kernel, stride, padding, size, include, divisor):
+        ctx.settings = x._a.shape[2:], kernel, stride, padding, include, divisor
+        return k.avg_pool(x._a, kernel, stride, padding, size, include, divisor)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return AvgPoolBackward.apply(grad, *ctx.settings)
+
+    def name(self) -> str:
+        return f"AvgPool{len(self.settings[0])}DBackward0"
+
+
+class AvgPoolBackward(Op):
+    """The transpose of :class:`AvgPool`;   dL/dg = the gradient pooled"""
+
+    @staticmethod
+    def forward(ctx, grad, spatial, kernel, stride, padding, include, divisor):
+        ctx.settings = kernel, stride, padding, grad._a.shape[2:], include, divisor
+        return k.avg_pool_backward(grad._a, spatial, kernel, stride, padding, include, divisor)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return AvgPool.apply(grad, *ctx.settings)
+
+
+class AdaptiveAvgPool(Op):
+    """y = the mean of each adaptive window;   dL/dx = each share of g, spread"""
+
+    @staticmethod
+    def forward(ctx, x, size):
+        ctx.spatial = x._a.shape[2:]
+        return k.adaptive_avg_pool(x._a, size)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return AdaptiveAvgPoolBackward.apply(grad, ctx.spatial)
+
+    def name(self) -> str:
+        return f"AdaptiveAvgPool{len(self.spatial)}DBackward0"
+
+
+class AdaptiveAvgPoolBackward(Op):
+    """The transpose of :class:`AdaptiveAvgPool`;   dL/dg = the gradient pooled"""
+
+    @staticmethod
+    def forward(ctx, grad, spatial):
+        ctx.size = grad._a.shape[2:]
+        return k.adaptive_avg_pool_backward(grad._a, spatial)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return AdaptiveAvgPool.apply(grad, ctx.size)
+
+
+class AdaptiveMaxPool(Op):
+    """y = the largest element of each adaptive window, and its flat index;   dL/dx = g at those indices"""
+
+    materializes = False
+
+    @staticmethod
+    def forward(ctx, x, size):
+        y, indices = k.adaptive_max_pool(x._a, size)
+        ctx.spatial = x._a.shape[2:]
+        ctx.save(indices)
+        return y, indices
+
+    @staticmethod
+    def backward(ctx, grad, _of_indices=None):
+        return PlaneAdd.apply(grad, *ctx.saved, ctx.spatial)
+
+    def name(self) -> str:
+        return f"{type(self).__name__}{len(self.spatial)}DBackward0"
+
+
+class FractionalMaxPool(AdaptiveMaxPool):
+    """y = the largest element of each of the windows at random places, and its flat index;   dL/dx = g at those indices"""
+
+    @staticmethod
+    def forward(ctx, x, samples, kernel, size):
+        y, indices = k.fractional_max_pool(x._a, samples, kernel, size)
+        ctx.spatial = x._a.shape[2:]
+        ctx.save(indices)
+        return y, indices
+
+
+class MaxUnpool(Op):
+    """y = zero but for x at the indices (the last of several at one index stays);   dL/dx = g at the indices"""
+
+    @staticmethod
+    def forward(ctx, x, indices, size):
+        ctx.save(indices)
+        return k.plane_put(x._a, indices, size)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return PlaneGather.apply(grad, *ctx.saved)
+
+
+class PlaneAdd(Op):
+    """y = zero but for x added at the flat indices;   dL/dx = g at the indices"""
+
+    @staticmethod
+    def forward(ctx, x, indices, spatial):
+        ctx.save(indices)
+        return k.plane_add(x._a, indices, spatial)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return PlaneGather.apply(grad, *ctx.saved)
+
+
+class PlaneGather(Op):
+    """y = x at the flat indices;   dL/dx = zero but for g added at the indices"""
+
+    @staticmethod
+    def forward(ctx, x, indices):
+        ctx.spatial = x._a.shape[2:]
+        ctx.save(indices)
+        return k.plane_gather(x._a, indices)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return PlaneAdd.apply(grad, *ctx.saved, ctx.spatial)
+
+
+class Root(Op):
+    """y = s^(1/p);   dL/ds = g·s^(1/p − 1)/p, but 0 where s = 0: the norm of a window of zeros has no slope"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, s, norm):
+        ctx.save(s)
+        ctx.norm = norm
+        return k.pow(s._a, 1.0 / norm)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (s,) = ctx.saved
+        zero = p.eq(s, 0.0)
+        slope = p.pow(p.where(zero, 1.0, s), 1.0 / ctx.norm - 1.0) * (1.0 / ctx.norm)
+        return p.where(zero, 0.0, grad * slope), None
+
+
+# -- the functions -------------------------------------------------------------------------------------------------
+
+
+def _max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    name = f"max_pool{ndim}d"
+
+    def max_pool(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:  # fmt: skip
+        window = _window(
+            name, ndim, _shape(name, input), _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride),
+            _ints(name, "padding", padding), _ints(name, "dilation", dilation), ceil_mode,
+        )  # fmt: skip
+        _check_dtype(name, input, "fiu")
+        return _batched(MaxPool, ndim, input, *window, bool(return_indices))
+
+    def with_indices(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:  # fmt: skip
+        return max_pool(input, kernel_size, stride, padding, dilation, ceil_mode, True)
+
+    return _named(max_pool, name, "largest element of each window", ndim, "MaxPool"), _named(
+        with_indices, name + "_with_indices", "largest element of each window, and its flat index in its plane,", ndim, "MaxPool"
+    )
+
+
+def _avg_pool(ndim: int) -> Callable[..., Any]:
+    name = f"avg_pool{ndim}d"
+
+    def avg_pool(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True, divisor_override: int | None = None,
+    ) -> Any:  # fmt: skip
+        kernel, stride, padding, _, size = _window(
+            name, ndim, _shape(name, input), _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride),
+            _ints(name, "padding", padding), 1, ceil_mode,
+        )  # fmt: skip
+        _check_dtype(name, input, "fi", only_long=True)
+        if divisor_override is not None:
+            divisor_override = operator.index(_ints(name, "divisor_override", divisor_override))
+            if divisor_override == 0:
+                raise RuntimeError(f"{name}: divisor_override must not be zero")
+        return _batched(AvgPool, ndim, input, kernel, stride, padding, size, bool(count_include_pad), divisor_override)
+
+    def without_divisor(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    ) -> Any:
+        return avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+    return _named(avg_pool if ndim > 1 else without_divisor, name, "mean of each window", ndim, "AvgPool")
+
+
+def _lp_pool(ndim: int) -> Callable[..., Any]:
+    name = f"lp_pool{ndim}d"
+
+    def lp_pool(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
+        kernel, stride, padding, dilation, size = _window(
+            name, ndim, _shape(name, input), _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride), 0, 1, ceil_mode
+        )
+        if norm_type in (inf, -inf):  # the limits of the norm: the largest and the smallest absolute value
+            sign = 1 if norm_type > 0 else -1
+            y = _batched(MaxPool, ndim, p.abs(input) * sign, kernel, stride, padding, dilation, size, False)
+            return y * sign
+        powers = p.pow(input, norm_type)
+        whole = all((n - 1) * s + t <= length for n, s, t, length in zip(size, stride, kernel, input._a.shape[-ndim:], strict=True))
+        if whole and powers._a.dtype.kind == "f":
+            total = _batched(AvgPool, ndim, powers, kernel, stride, padding, size, False, 1)
+        else:  # PyTorch scales the mean of a window that sticks out up to that of a whole one
+            total = _batched(AvgPool, ndim, powers, kernel, stride, padding, size, False, None) * prod(kernel)
+        return Root.apply(total if total._a.dtype.kind == "f" else total * 1.0, norm_type)
+
+    return _named(lp_pool, name, "p-norm of each window, (Σxᵖ)^(1/p),", ndim, "LPPool")
+
+
+def _adaptive_avg_pool(ndim: int) -> Callable[..., Any]:
+    name = f"adaptive_avg_pool{ndim}d"
+
+    def adaptive_avg_pool(input: Any, output_size: Any) -> Any:
+        size, step = _adaptive(name, ndim, _shape(name, input), _entries(name, output_size), ndim < 3)
+        _check_dtype(name, input, "f")
+        if step:
+            return _batched(AvgPool, ndim, input, step, step, (0,) * ndim, size, True, None)
+        return _batched(AdaptiveAvgPool, ndim, input, size)
+
+    return _named(adaptive_avg_pool, name, "mean of each window, the windows placed so that ``output_size`` of them cover", ndim,
+                  "AdaptiveAvgPool")  # fmt: skip
+
+
+def _adaptive_max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    name = f"adaptive_max_pool{ndim}d"
+
+    def adaptive_max_pool(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+        size, step = _adaptive(name, ndim, _shape(name, input), _entries(name, output_size), False)
+        _check_dtype(name, input, "f")
+        if step:
+            return _batched(MaxPool, ndim, input, step, step, (0,) * ndim, (1,) * ndim, size, bool(return_indices))
+        found = _batched(AdaptiveMaxPool, ndim, input, size)
+        return found if return_indices else found[0]
+
+    def with_indices(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+        return adaptive_max_pool(input, output_size, True)
+
+    what = "largest element of each window{}the windows placed so that ``output_size`` of them cover"
+    return _named(adaptive_max_pool, name, what.format(", "), ndim, "AdaptiveMaxPool"), _named(
+        with_indices, name + "_with_indices", what.format(" and its flat index in its plane, "), ndim, "AdaptiveMaxPool"
+    )
+
+
+def _fractional_max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    name = f"fractional_max_pool{ndim}d"
+
+    def fractional_max_pool(
+        input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+        _random_samples: Any = None,
+    ) -> Any:  # fmt: skip
+        shape = _shape(name, input)
+        if output_size is None:
+            if output_ratio is None:
+                raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
+            _check_rank(name, ndim, shape)
+            ratios = tuple(output_ratio) if isinstance(output_ratio, Sequence) else (output_ratio,) * ndim
+            if len(ratios) != ndim:
+                raise ValueError(f"{name} requires output_ratio to be a number or {ndim} numbers, but got {output_ratio!r}")
+            output_size = tuple(int(n * r) for n, r in zip(shape[-ndim:], ratios, strict=True))
+        kernel, size = _fractional(name, ndim, shape, _ints(name, "kernel_size", kernel_size), _ints(name, "output_size", output_size))
+        _check_dtype(name, input, "f")
+        planes = (shape[0] if len(shape) == ndim + 2 else 1, shape[-ndim - 1])
+        samples = _samples(name, ndim, input, planes, _random_samples)
+        found = _batched(FractionalMaxPool, ndim, input, samples, kernel, size)
+        return found if return_indices else found[0]
+
+    def with_indices(
+        input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
+        _random_samples: Any = None,
+    ) -> Any:  # fmt: skip
+        return fractional_max_pool(input, kernel_size, output_size, output_ratio, True, _random_samples)
+
+    what = "largest element of each of ``output_size`` windows at pseudo-random places{}"
+    return _named(fractional_max_pool, name, what.format(""), ndim, "FractionalMaxPool"), _named(
+        with_indices, name + "_with_indices", what.format(", and its flat index in its plane,"), ndim, "FractionalMaxPool"
+    )
+
+
+def _max_unpool(ndim: int) -> Callable[..., Any]:
+    name = f"max_unpool{ndim}d"
+
+    def max_unpool(
+        input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+    ) -> Any:
+        shape = _shape(name, input)
+        size = _unpooled(
+            name, ndim, shape, _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride),
+            _ints(name, "padding", padding), None if output_size is None else tuple(map(operator.index, output_size)),
+        )  # fmt: skip
+        at = _indices(name, shape, indices, size)
+        _check_dtype(name, input, "f")
+        if len(shape) == ndim + 2:
+            return MaxUnpool.apply(input, at, size)
+        return MaxUnpool.apply(input.unsqueeze(0), at[None], size).squeeze(0)
+
+    return _named(max_unpool, name, "reverse of max pooling: each element put back at its index, zeros elsewhere, from", ndim,
+                  "MaxUnpool")  # fmt: skip
+
+
+def _named(function: Callable[..., Any], name: str, what: str, ndim: int, layer: str) -> Callable[..., Any]:
+    axes = ("L", "H, W", "D, H, W")[ndim - 1]
+    function.__name__ = function.__qualname__ = name
+    link = "an input" if what.endswith(("cover", "from")) else "of an input"
+    function.__doc__ = f"The {what} {link} (N, C, {axes}) or (C, {axes}); see :class:`lamina.nn.{layer}{ndim}d`."
+    return function
+
+
+def _batched(op: type[Op], ndim: int, input: Any, *settings: Any) -> Any:
+    """Apply ``op`` to an input with a batch, or with a batch of one that is taken away again."""
+    if input._a.ndim == ndim + 2:
+        return op.apply(input, *settings)
+    found = op.apply(input.unsqueeze(0), *settings)
+    return tuple(t.squeeze(0) for t in found) if type(found) is tuple else found.squeeze(0)
+
+
+# -- what the arguments mean, and what is wrong with them ----------------------------------------------------------
+
+
+def _shape(name: str, input: Any) -> Ints:
+    if not isinstance(input, Variable):
+        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    return input._a.shape
+
+
+def _check_dtype(name: str, input: Any, kinds: str, only_long: bool = False) -> None:
+    dtype = input._a.dtype
+    if dtype.kind not in kinds or only_long and dtype.kind == "i" and dtype.itemsize != 8:
+        raise NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[dtype]]!r}')
+
+
+def _ints(name: str, label: str, value: Any) -> Any:
+    """An int, a tuple of ints, or ``None``, so that it can be part of a key."""
+    if type(value) is int or value is None:
+        return value
+    try:
+        return tuple(map(operator.index, value)) if isinstance(value, Sequence) else operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}(): argument '{label}' must be an int or a tuple of ints, but got {value!r}") from None
+
+
+def _expand(name: str, label: str, value: Any, ndim: int) -> Ints:
+    if type(value) is int:
+        return (value,) * ndim
+    if len(value) == 1:
+        return value * ndim
+    if len(value) != ndim:
+        raise RuntimeError(f"{name}: {label} must be an int or a tuple of {ndim} ints, but got {value}")
+    return value
+
+
+def _check_rank(name: str, ndim: int, shape: Ints, channels: bool = True) -> None:
+    """The rank, and that nothing but the batch (or, where PyTorch allows it, the channels) is empty."""
+    needed = shape[len(shape) - ndim - channels :]
+    if len(shape) in (ndim + 1, ndim + 2) and 0 not in needed:
+        return
+    kind = RuntimeError
+    if len(shape) <= ndim and name in ("avg_pool2d", "lp_pool2d", "fractional_max_pool2d", "fractional_max_pool3d"):
+        kind = IndexError  # type: ignore[assignment]  # as PyTorch has it there
+    raise kind(
+        f"{name}: expected a {ndim + 1}D or {ndim + 2}D (batch mode) tensor in which only the batch may be empty, but got a tensor "
+        f"of shape {list(shape)}"
+    )
+
+
+@lru_cache(4096)
+def _window(
+    name: str, ndim: int, shape: Ints, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """Kernel, stride, padding and dilation per dimension, and the number of windows, all checked."""
+    if kernel_size is None or padding is None or dilation is None:
+        raise TypeError(f"{name}(): kernel_size, padding and dilation must be ints or tuples of ints, not None")
+    kernel = _expand(name, "kernel_size", kernel_size, ndim)
+    stride = kernel if stride is None or stride == () else _expand(name, "stride", stride, ndim)
+    padding = _expand(name, "padding", padding, ndim)
+    dilation = _expand(name, "dilation", dilation, ndim)
+    for label, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
+        if min(values) < 1:
+            raise RuntimeError(f"{name}: {label} must be greater than zero, but got {values}")
+    if min(padding) < 0:
+        raise RuntimeError(f"{name}: padding must be non-negative, but got {padding}")
+    if any(2 * q > t for q, t in zip(padding, kernel, strict=True)):
+        raise RuntimeError(f"{name}: padding must be at most half of the kernel size, but got padding={padding}, kernel_size={kernel}")
+    _check_rank(name, ndim, shape)
+    size = tuple(map(_count, shape[-ndim:], kernel, stride, padding, dilation, (ceil_mode,) * ndim))
+    if min(size) < 1:
+        channels = shape[-ndim - 1]
+        given, got = ("x".join(map(str, (channels, *extent))) for extent in (shape[-ndim:], size))
+        raise RuntimeError(
+            f"{name}: Given input size: ({given}). Calculated output size: ({got}). Output size is too small for "
+            f"kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}"
+        )
+    return kernel, stride, padding, dilation, size
+
+
+def _count(length: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
+    """How many windows there are; with ``ceil_mode`` one may stick out, but must begin in the input or the padding before it."""
+    n = (length + 2 * padding - dilation * (kernel - 1) - 1 + (stride - 1 if ceil_mode else 0)) // stride + 1
+    return n - 1 if ceil_mode and (n - 1) * stride >= length + padding else n
+
+
+def _entries(name: str, output_size: Any) -> Any:
+    if type(output_size) is int or output_size is None:
+        return output_size
+    try:
+        if isinstance(output_size, Sequence):
+            return tuple(n if n is None else operator.index(n) for n in output_size)
+        return operator.index(output_size)
+    except TypeError:
+        raise TypeError(f"{name}(): argument 'output_size' must be an int or a tuple of ints or None, but got {output_size!r}") from None
+
+
+@lru_cache(4096)
+def _adaptive(name: str, ndim: int, shape: Ints, output_size: Any, no_channels: bool) -> tuple[Ints, Ints | None]:
+    """The number of windows per dimension, and their size and distance if they are regular."""
+    entries = output_size if type(output_size) is tuple else (output_size,) * ndim
+    if len(entries) != ndim:
+        raise RuntimeError(f"{name}: output_size must be an int or a tuple of {ndim} ints or None, but got {output_size}")
+    _check_rank(name, ndim, shape, channels=not no_channels)
+    spatial = shape[-ndim:]
+    size = tuple(length if n is None else n for n, length in zip(entries, spatial, strict=True))
+    if min(size) < 0:
+        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0, but got {size}")
+    if all(n and length % n == 0 for n, length in zip(size, spatial, strict=True)):
+        return size, tuple(length // n for n, length in zip(size, spatial, strict=True))
+    return size, None
+
+
+@lru_cache(1024)
+def _fractional(name: str, ndim: int, shape: Ints, kernel_size: Any, output_size: Any) -> tuple[Ints, Ints]:
+    kernel = _expand(name, "kernel_size", kernel_size, ndim)
+    if type(output_size) is tuple and len(output_size) != ndim:
+        raise RuntimeError(f"{name}: output_size must be an int or a tuple of {ndim} ints, but got {output_size}")
+    size = _expand(name, "output_size", output_size, ndim)
+    _check_rank(name, ndim, shape)
+    if min(kernel) < 1:
+        raise RuntimeError(f"{name}: kernel_size must be greater than zero, but got {kernel}")
+    if min(size) < 0:
+        raise RuntimeError(f"{name}: output_size must be non-negative, but got {size}")
+    for n, t, length in zip(size, kernel, shape[-ndim:], strict=True):
+        if n + t - 1 > length or ndim == 3 and n + t - 1 == length and n > 1:
+            raise RuntimeError(
+                f"{name}: {n} windows of size {t} are too large relative to an input of size {length}: got kernel_size={kernel} and "
+                f"output_size={size} for an input of shape {list(shape)}"
+            )
+    return kernel, size
+
+
+def _samples(name: str, ndim: int, input: Any, planes: Ints, given: Any) -> Any:
+    """The random numbers (N, C, ndim) as an array, the dimensions in the order of the input's."""
+    if given is None:
+        from lamina.ops.random import rand
+
+        given = rand(*planes, ndim, dtype=BY_NUMPY[input._a.dtype])
+    if not isinstance(given, Variable):
+        raise TypeError(f"{name}(): argument '_random_samples' must be Tensor, not {type(given).__name__}")
+    a = given._a
+    if a.dtype != input._a.dtype:
+        raise RuntimeError(
+            f"{name}: expected _random_samples to have the dtype of the input, {BY_NUMPY[input._a.dtype]}, but got {BY_NUMPY[a.dtype]}"
+        )
+    if a.ndim != 3 or a.shape[0] < planes[0] or a.shape[1:] != (planes[1], ndim):
+        raise RuntimeError(f"{name}: expected _random_samples of shape {[*planes, ndim]}, but got {list(a.shape)}")
+    a = a[: planes[0]]
+    return a[..., ::-1] if ndim == 2 else a  # in two dimensions PyTorch gives the width first
+
+
+@lru_cache(1024)
+def _unpooled(
+    name: str, ndim: int, shape: Ints, kernel_size: Any, stride: Any, padding: Any, output_size: Ints | None
+) -> Ints:
+    """The spatial size of the result of unpooling: as asked for, if a pooling could have led from it to ``shape``."""
+    if kernel_size is None or padding is None:
+        raise TypeError(f"{name}(): kernel_size and padding must be ints or tuples of ints, not None")
+    kernel = _expand(name, "kernel_size", kernel_size, ndim)
+    stride = kernel if stride is None else _expand(name, "stride", stride, ndim)
+    padding = _expand(name, "padding", padding, ndim)
+    for label, values in (("kernel_size", kernel), ("stride", stride)):
+        if min(values) < 1:
+            raise RuntimeError(f"{name}: {label} must be greater than zero, but got {values}")
+    _check_rank(name, ndim, shape)
+    natural = tuple((n - 1) * s + t - 2 * q for n, t, s, q in zip(shape[-ndim:], kernel, stride, padding, strict=True))
+    if output_size is None:
+        if min(natural) < 1:
+            raise RuntimeError(f"{name}: the result of an input of shape {list(shape)} would have the size {natural}")
+        return natural
+    if len(output_size) == ndim + 2:
+        output_size = output_size[2:]
+    if len(output_size) != ndim:
+        raise ValueError(
+            f"output_size should be a sequence containing {ndim} or {ndim + 2} elements, but it has a length of '{len(output_size)}'"
+        )
+    for d, (n, usual, s) in enumerate(zip(output_size, natural, stride, strict=True)):
+        if not usual - s < n < usual + s:
+            raise ValueError(f'invalid output_size "{output_size}" (dim {d} must be between {usual - s} and {usual + s})')
+    return output_size
+
+
+def _indices(name: str, shape: Ints, indices: Any, size: Ints) -> Any:
+    """The indices as an array, checked to lie within planes of ``size``."""
+    if not isinstance(indices, Variable):
+        raise TypeError(f"{name}(): argument 'indices' (position 2) must be Tensor, not {type(indices).__name__}")
+    at = indices._a
+    if at.dtype.kind != "i" or at.dtype.itemsize != 8:
+        raise RuntimeError(f"{name}: elements in indices should be type int64 but got: {SCALAR_NAME[BY_NUMPY[at.dtype]]}")
+    if at.shape != shape:
+        raise RuntimeError(
+            f"{name}: expected shape of indices to be same as that of the input tensor ({list(shape)}) but got indices tensor with "
+            f"shape: {list(at.shape)}"
+        )
+    if at.size:
+        low, high = at.min(), at.max()
+        if low < 0 or high >= prod(size):
+            wrong = low if low < 0 else high
+            raise RuntimeError(f"{name}: found an invalid max index: {wrong} (output volumes are of size {'x'.join(map(str, size))})")
+    return at
+
+
+max_pool1d, max_pool1d_with_indices = _max_pool(1)
+max_pool2d, max_pool2d_with_indices = _max_pool(2)
+max_pool3d, max_pool3d_with_indices = _max_pool(3)
+avg_pool1d, avg_pool2d, avg_pool3d = map(_avg_pool, (1, 2, 3))
+lp_pool1d, lp_pool2d, lp_pool3d = map(_lp_pool, (1, 2, 3))
+adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d = map(_adaptive_avg_pool, (1, 2, 3))
+adaptive_max_pool1d, adaptive_max_pool1d_with_indices = _adaptive_max_pool(1)
+adaptive_max_pool2d, adaptive_max_pool2d_with_indices = _adaptive_max_pool(2)
+adaptive_max_pool3d, adaptive_max_pool3d_with_indices = _adaptive_max_pool(3)
+fractional_max_pool2d, fractional_max_pool2d_with_indices = _fractional_max_pool(2)
+fractional_max_pool3d, fractional_max_pool3d_with_indices = _fractional_max_pool(3)
+max_unpool1d, max_unpool2d, max_unpool3d = map(_max_unpool, (1, 2, 3))
+
+
+def _with_indices(input: Any, output_size: Any) -> Any:
+    """The largest element of each window, and its flat index; ``torch.adaptive_max_pool1d`` always gives both."""
+    return adaptive_max_pool1d_with_indices(input, output_size)
+
+
+_with_indices.__name__ = _with_indices.__qualname__ = "adaptive_max_pool1d"
+
+FUNCTIONS = (
+    "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "avg_pool1d", "adaptive_avg_pool1d", _with_indices,
+)  # fmt: skip
+NN_FUNCTIONS = tuple(
+    f"{family}{n}d{suffix}"
+    for family, suffixes, ranks in (
+        ("max_pool", ("", "_with_indices"), (1, 2, 3)),
+        ("max_unpool", ("",), (1, 2, 3)),
+        ("avg_pool", ("",), (1, 2, 3)),
+        ("lp_pool", ("",), (1, 2, 3)),
+        ("adaptive_avg_pool", ("",), (1, 2, 3)),
+        ("adaptive_max_pool", ("", "_with_indices"), (1, 2, 3)),
+        ("fractional_max_pool", ("", "_with_indices"), (2, 3)),
+    )
+    for n in ranks
+    for suffix in suffixes
+)
