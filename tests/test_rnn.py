@@ -105,6 +105,7 @@ def test_unbatched(kind, each_engine):
 
 @pytest.mark.parametrize("settings", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch's own
 def test_projection(settings, dtype, each_engine):
     rng = np.random.default_rng(0)
     ours, theirs = make("LSTM", 5, 6, proj_size=3, dtype=dtype, **settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.nn import functional, init, modules, parameter
+from lamina.nn import functional, init, modules, parameter, utils
 from lamina.nn.modules import *  # noqa: F403
 from lamina.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
@@ -16,4 +16,5 @@ __all__ = [
     "init",
     "modules",
     "parameter",
+    "utils",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.autograd.graph import Op, Variable, mode, wrap
+from lamina.autograd.graph import Op, mode, wrap
 from lamina.autograd.walk import grad as gradients
 from lamina.engine import kernels as k
 from lamina.ops import activation, join, linalg, pointwise
@@ -138,9 +138,8 @@ def _group(states: Sequence[Any], params: Sequence[Any], has_biases: bool) -> li
 
 def _recurrent(cell: str, name: str) -> Any:
     def function(input: Any, *args: Any) -> Any:
-        if isinstance(args[1], Variable) or (isinstance(args[1], (tuple, list)) and isinstance(args[0], Variable) and len(args) == 8):
-            return _packed(cell, input, *args)
-        return _plain(cell, input, *args)
+        # (hx, params, has_biases, …) of a padded batch, or (batch_sizes, hx, params, …) of a packed one
+        return (_plain if isinstance(args[2], bool) else _packed)(cell, input, *args)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = (

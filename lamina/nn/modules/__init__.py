@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from lamina.nn.modules.activation import GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softplus, Tanh
-from lamina.nn.modules.container import ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential
-from lamina.nn.modules.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout
-from lamina.nn.modules.flatten import Flatten, Unflatten
-from lamina.nn.modules.linear import Identity, Linear
-from lamina.nn.modules.loss import CrossEntropyLoss, L1Loss, MSELoss, NLLLoss
-from lamina.nn.modules.module import Module
+import importlib
 
-__all__ = [
-    "AlphaDropout",
-    "Dropout",
-    "Dropout1d",
-    "Dropout2d",
-    "Dropout3d",
-    "FeatureAlphaDropout",
-    "CrossEntropyLoss",
-    "Flatten",
-    "GELU",
-    "Identity",
-    "L1Loss",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "MSELoss",
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "NLLLoss",
-    "ParameterDict",
-    "ParameterList",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Tanh",
-    "Unflatten",
-]
+# Each family file names its layers in ``__all__``.
+FAMILIES = (
+    "module", "container", "linear", "flatten", "activation", "conv", "pooling", "batchnorm", "dropout", "rnn", "loss",
+)  # fmt: skip
+
+__all__: list[str] = []
+for _family in FAMILIES:
+    try:
+        _module = importlib.import_module(f"lamina.nn.modules.{_family}")
+    except ModuleNotFoundError as _error:  # while the families are being built
+        if _error.name != f"lamina.nn.modules.{_family}":
+            raise
+        continue
+    for _name in _module.__all__:
+        globals()[_name] = getattr(_module, _name)
+    __all__ += _module.__all__
