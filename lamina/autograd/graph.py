@@ -486,7 +486,7 @@ def check_writable(x: Variable) -> None:
         raise RuntimeError(
             "this tensor shares memory that may not be written (a read-only NumPy array); clone it before an in-place operation"
         )
-    if 0 in x._a.strides and x._a.size > 1 and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True)):
+    if 0 in x._a.strides and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True)):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
@@ -562,13 +562,28 @@ class Settle(Op):
         return grad, None, None
 
 
+def _wants_gradient(x: Any, args: tuple) -> bool:
+    """Whether an in-place operation on ``x`` has a history to record."""
+    if x._requires or (x._base is not None and x._base._requires):
+        return True
+    for a in args:
+        if isinstance(a, Variable) and (a._requires or (a._base is not None and a._base._requires)):
+            return True
+    return False
+
+
 def inplace(function: Any, name: str) -> Any:
     """The in-place form ``x.name_(...)`` of an operation: computed aside, written back, history taken over."""
 
+    into = getattr(function, "into", None)
+
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         check_writable(self)
-        recording = mode.enabled and self._a.dtype.kind in "fc"
+        recording = mode.enabled and _wants_gradient(self, (*args, *kwargs.values()) if kwargs else args)
         source = self
+        if not recording and into is not None and not kwargs and into(self, *args):
+            bump(self)
+            return self
         if recording:  # a snapshot, so that what the rule saved is not the tensor that is about to change
             source = _new(_Tensor)
             source.__dict__.update(self.__dict__)

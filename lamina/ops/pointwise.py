@@ -464,6 +464,25 @@ fmod = _two(Fmod, "fmod", "The remainder of input/other with the sign of input."
 remainder = _two(Remainder, "remainder", "The remainder of input/other with the sign of other.")
 
 
+def _write(kernel: Any) -> Callable[[Any, Any], bool]:
+    """The direct in-place form of an operation, for when no gradient is recorded; says whether it could be used."""
+
+    def into(x: Any, other: Any) -> bool:
+        if x._a.dtype.kind != "f" or not isinstance(other, (Variable, int, float)):
+            return False
+        a, b = operands(x, other)
+        if a is not x._a or (isinstance(b, np.ndarray) and b.shape != a.shape and np.broadcast_shapes(a.shape, b.shape) != a.shape):
+            return False
+        kernel(a, b)
+        return True
+
+    return into
+
+
+for _function, _kernel in ((add, k.add_), (sub, k.sub_), (mul, k.mul_), (div, k.div_)):
+    _function.into = _write(_kernel)  # type: ignore[attr-defined]
+
+
 # -- comparison, logic and bits: no gradients ----------------------------------------------------------------------
 
 

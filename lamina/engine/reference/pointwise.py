@@ -12,7 +12,7 @@ __all__ = [
     "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "left_shift", "right_shift",
     "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "round", "trunc",
-    "isnan", "isinf", "isfinite", "signbit", "where", "clamp", "conj", "cast", "contiguous", "deg2rad", "rad2deg", "lerp",
+    "add_", "sub_", "mul_", "div_", "isnan", "isinf", "isfinite", "signbit", "where", "clamp", "conj", "cast", "contiguous", "deg2rad", "rad2deg", "lerp",
 ]  # fmt: skip
 
 add, sub, mul, div = np.add, np.subtract, np.multiply, np.true_divide
@@ -32,6 +32,26 @@ floor, ceil, trunc = np.floor, np.ceil, np.trunc
 isnan, isinf, isfinite, signbit, where, conj = np.isnan, np.isinf, np.isfinite, np.signbit, np.where, np.conjugate
 deg2rad, rad2deg = np.deg2rad, np.rad2deg
 abs = np.absolute  # noqa: A001
+
+
+def add_(x: Any, y: Any) -> Any:
+    """x + y, written into x."""
+    return np.add(x, y, out=x)
+
+
+def sub_(x: Any, y: Any) -> Any:
+    """x − y, written into x."""
+    return np.subtract(x, y, out=x)
+
+
+def mul_(x: Any, y: Any) -> Any:
+    """x·y, written into x."""
+    return np.multiply(x, y, out=x)
+
+
+def div_(x: Any, y: Any) -> Any:
+    """x/y, written into x."""
+    return np.true_divide(x, y, out=x)
 
 
 def sign(x: Any) -> Any:
