@@ -342,13 +342,13 @@ def log_normal_(
     out: np.ndarray, mean: float = 1.0, std: float = 2.0, generator: Generator | None = None
 ) -> np.ndarray:
     """``exp`` of normal numbers; ``mean`` and ``std`` are those of the logarithm. Raises as :func:`normal_`."""
-    _floating("log_normal_", out)
     mean, std = float(mean), float(std)
     if not std > 0.0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
     generator = resolve(generator)
     if out.size == 0:
         return out
+    _floating("log_normal_", out)
     with np.errstate(over="ignore"):
         return _fill(out, lambda v: _store(v, np.exp(_normals_one_by_one(v.size, mean, std, generator))))
 
@@ -416,7 +416,7 @@ def exponential_(out: np.ndarray, lambd: float = 1.0, generator: Generator | Non
     lambd = float(lambd)
     if not lambd > 0.0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    if out.dtype not in _DIGITS:
+    if out.size and out.dtype not in _DIGITS:
         raise RuntimeError(
             f"exponential_ is continuous and fills floating dtypes, got {_scalar_name(out.dtype)}"
         )
@@ -428,7 +428,7 @@ def geometric_(out: np.ndarray, p: float, generator: Generator | None = None) ->
     p = float(p)
     if not 0.0 < p < 1.0:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    if out.dtype.kind not in "iuf" or out.dtype in _UNSIGNED_WIDE:
+    if out.size and (out.dtype.kind not in "iuf" or out.dtype in _UNSIGNED_WIDE):
         raise NotImplementedError(f"geometric_ is not implemented for {_scalar_name(out.dtype)!r}")
     log_failure = math.log(1.0 - p)
 

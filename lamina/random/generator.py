@@ -6,7 +6,6 @@ keeping the second half of a Box-Muller pair for the next call, and the byte lay
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -107,9 +106,9 @@ class Generator:
             RuntimeError: ``seed`` is no int.
             ValueError: it does not fit into 64 bits.
         """
-        if isinstance(seed, bool) or not hasattr(seed, "__index__") or getattr(seed, "ndim", 0) != 0:
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise RuntimeError(f"manual_seed expected an int, got {seed!r} of type {type(seed).__name__}")
-        self._set_seed(_unsigned_seed(operator.index(seed)))
+        self._set_seed(_unsigned_seed(int(seed)))
         return self
 
     def seed(self) -> int:

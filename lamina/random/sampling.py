@@ -149,7 +149,7 @@ def _with_replacement(rows: np.ndarray, num_samples: int, generator: Generator) 
 
 
 def _without_replacement(rows: np.ndarray, num_samples: int, generator: Generator) -> np.ndarray:
-    scores = exponential_(np.empty(rows.shape, rows.dtype), 1.0, generator)
+    scores = exponential_(np.empty_like(rows), 1.0, generator)  # in the weights' own order of memory
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         np.divide(rows, scores, out=scores)
     if num_samples == 1:
