@@ -1,0 +1,153 @@
+"""Normalisation over batches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina.autograd.graph import Op, Variable, bump, mode
+from lamina.engine import kernels as k
+from lamina.ops import pointwise as p
+from lamina.ops.reduction import Mean, Spread, Sum
+
+
+class BatchNorm(Op):
+    """y = (x − m)/√(v + ε)·w + b with the batch's m and v;   dL/dx = s·(g − Σg/n − x̂·Σ(g·x̂)/n), s = w/√(v + ε), x̂ = (x − m)/√(v + ε)"""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps):
+        a = x._a
+        y, m, v = k.batch_norm_train(a, *(None if t is None else t._a for t in (weight, bias)), eps)
+        if running_mean is not None:
+            n = a.size // a.shape[1] if a.size else 0
+            for t, value, factor in ((running_mean, m, 1.0), (running_var, v, n / (n - 1) if n > 1 else math.nan)):
+                k.moving_average(t._plain(), value, momentum, factor)
+                bump(t)
+        ctx.save(x, weight, m, v)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, m, v = ctx.saved
+        if mode.enabled:
+            return _composed_backward(grad, x, weight, ctx.eps)
+        return BatchNormBackward.apply(grad, x, weight, m, v, ctx.eps)
+
+
+class BatchNormBackward(Op):
+    """The gradients of :class:`BatchNorm` in one kernel, where they are not to be differentiated again"""
+
+    @staticmethod
+    def forward(ctx, grad, x, weight, m, v, eps):
+        return k.batch_norm_backward(grad._a, x._a, m, v, None if weight is None else weight._a, eps)
+
+
+def _axes(x: Any) -> tuple[int, ...]:
+    return (0, *range(2, x._a.ndim))
+
+
+def _per_channel(t: Any, x: Any) -> Any:
+    """A tensor (C) so that it broadcasts to x (N, C, *)."""
+    return t if x._a.ndim == 2 else t.reshape(-1, *(1,) * (x._a.ndim - 2))
+
+
+def _composed_backward(grad: Any, x: Any, weight: Any, eps: float) -> tuple:
+    """The gradients of :class:`BatchNorm` as operations, for when they are to be differentiated themselves."""
+    axes = _axes(x)
+    centred = x - Mean.apply(x, axes, True)
+    inverse = p.rsqrt(Mean.apply(centred * centred, axes, True) + eps)
+    normed = centred * inverse
+    gb, gw = Sum.apply(grad, axes, True, None), Sum.apply(grad * normed, axes, True, None)
+    n = x._a.size // x._a.shape[1] if x._a.size else 1
+    gx = inverse * (grad - gb / n - normed * (gw / n))
+    if weight is not None:
+        gx = gx * _per_channel(weight, x)
+    return gx, gw.reshape(-1), gb.reshape(-1)
+
+
+class BatchNormEval(Op):
+    """y = (x − m)·s + b with given m and v, s = w/√(v + ε);   dL/dx = g·s, dL/dw = Σ g·(x − m)/√(v + ε), dL/db = Σ g"""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, mean, var, eps):
+        ctx.save(x, weight, mean, var)
+        ctx.eps = eps
+        return k.batch_norm_eval(x._a, mean._a, var._a, *(None if t is None else t._a for t in (weight, bias)), eps)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, mean, var = ctx.saved
+        axes, inverse = _axes(x), p.rsqrt(var + ctx.eps)
+        gx = gw = gb = None
+        if ctx.needs(0):
+            gx = grad * _per_channel(inverse if weight is None else inverse * weight, x)
+        if ctx.needs(1):
+            gw = Sum.apply(grad * (x - _per_channel(mean, x)), axes, False, None) * inverse
+        if ctx.needs(2):
+            gb = Sum.apply(grad, axes, False, None)
+        return gx, gw, gb
+
+
+def batch_norm(
+    input: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Any:  # fmt: skip
+    r"""Each channel, normalised: :math:`y = (x - m) / \sqrt{v + \epsilon} \cdot w + b`.
+
+    In training m and v are the batch's mean and (biased) variance, and ``running_mean`` and ``running_var``, if given, move
+    by ``momentum`` towards the mean and the unbiased variance; otherwise m and v are the running ones.
+
+    Shapes: input (N, C, \*), all others (C). Raises ``ValueError`` for a batch with one value per channel, and ``RuntimeError``
+    for sizes or dtypes that do not fit.
+    """
+    a = input._a if isinstance(input, Variable) else _no_tensor("input", input)
+    if not isinstance(momentum, (int, float)):
+        raise TypeError(f"batch_norm(): argument 'momentum' (position 7) must be float, not {type(momentum).__name__}")
+    if eps < 0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+    if a.ndim < 2:
+        raise RuntimeError(f"batch_norm: expected an input of shape (N, C, *), but got {list(a.shape)}")
+    if training:
+        n = a.shape[0] * math.prod(a.shape[2:])
+        if n == 1:
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {Size(a.shape)}")
+        if (running_mean is None) != (running_var is None):
+            raise ValueError("running_mean and running_var must either both be None or neither be None")
+    c = a.shape[1]
+    for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if t is None:
+            if not training and name.startswith("running"):
+                raise RuntimeError(f"{name} must be defined in evaluation mode")
+            continue
+        b = t._a if isinstance(t, Variable) else _no_tensor(name, t)
+        if b.shape != (c,):
+            if b.size == c:
+                raise RuntimeError(f"{name} should have one dimension, but has {b.ndim}: {list(b.shape)}")
+            raise RuntimeError(f"{name} should contain {c} elements not {b.size}")
+        if b.dtype is not a.dtype and b.dtype != a.dtype:
+            _mixed(a, b)
+    if a.dtype.kind != "f":
+        raise NotImplementedError(f"\"batch_norm\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
+    if training:
+        return BatchNorm.apply(input, weight, bias, running_mean, running_var, float(momentum), float(eps))
+    return BatchNormEval.apply(input, weight, bias, running_mean, running_var, float(eps))
+
+
+def _no_tensor(name: str, x: Any) -> Any:
+    raise TypeError(f"batch_norm(): argument '{name}' must be Tensor, not {type(x).__name__}")
+
+
+def _mixed(a: Any, b: Any) -> None:
+    """Raise unless a parameter's dtype is allowed beside the input's: half precision goes with single."""
+    if a.dtype.name == "float16" and b.dtype.name == "float32":
+        return
+    if a.dtype.name in ("float16", "float32"):
+        raise RuntimeError(
+            f"mixed dtype (CPU): expect parameter to have scalar type of Float, but got {SCALAR_NAME[BY_NUMPY[b.dtype]]}"
+        )
+    raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
+
+
+NN_FUNCTIONS = ("batch_norm",)
