@@ -1,0 +1,127 @@
+"""Products of matrices, float32.
+
+oneDNN's and NumPy's (OpenBLAS's) products are equally fast from 64x64x64 on and NumPy's cheaper to call below, so
+the reason to be here is another: OpenBLAS's threads and oneDNN's must not alternate (see engine/blas.py), and a bias
+comes for free. A matrix is used as it lies, plain or transposed, with two exceptions, both measured: a transposed left
+factor with a leading dimension of a multiple of 1 KB runs at half the speed, so it is copied if enough work follows;
+and a flat left factor on such a plain right one at a third, so that NumPy does it, on one thread.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lamina.engine.door import fast
+from lamina.engine.memory import empty
+
+from . import abi
+from .core import F32, Plan, c_strides, desc, plan, plans, primitive
+
+SMALL = 1 << 17         # multiplications below which NumPy's shorter call wins
+AWKWARD = 1024          # bytes: leading dimensions that are multiples of this fall on few cache lines
+FLAT = 48               # rows up to which a product is flat
+NDIM = 6
+
+Ints = tuple[int, ...]
+
+
+class _Product(NamedTuple):
+    """A plan, with what must be copied to a plain array before it runs."""
+
+    plan: Plan
+    copy_a: bool
+    copy_b: bool
+    shape: Ints
+
+
+@plans
+def _products(shape_a: Ints, strides_a: Ints, shape_b: Ints, strides_b: Ints, biased: bool) -> _Product | None:
+    """a·b + bias for a (*, m, k) and b (*, k, n) that lie so."""
+    (m, k), n = shape_a[-2:], shape_b[-1]
+    if shape_b[-2] != k:
+        return None                 # the reference has the words for it
+    width = max(len(shape_a), len(shape_b))
+    if width > NDIM:
+        return None
+    copy_a = not _usable(shape_a, strides_a) or (
+        m > 1 and strides_a[-1] != 4 and strides_a[-1] % AWKWARD == 0 and n >= 64)
+    copy_b = not _usable(shape_b, strides_b)
+    if copy_a:
+        strides_a = _plain(shape_a)
+    if copy_b:
+        strides_b = _plain(shape_b)
+    if 1 < m <= FLAT and strides_b[-1] == 4 and strides_b[-2] % AWKWARD == 0 and k * n >= SMALL:
+        return None
+    shape_a, strides_a = _widened(shape_a, strides_a, width)
+    shape_b, strides_b = _widened(shape_b, strides_b, width)
+    shape = (*(q if p == 1 else p for p, q in zip(shape_a[:-2], shape_b[:-2], strict=True)), m, n)
+    row = (1,) * (width - 1) + (n,)
+    a, b, y = desc(shape_a, strides_a), desc(shape_b, strides_b), desc(shape, _plain(shape))
+    if a is None or b is None or y is None:
+        return None
+    pd = primitive("matmul", a, b, desc(row, _plain(row)) if biased else None, y)
+    p = plan(pd, abi.SRC, abi.WEIGHTS, *((abi.BIAS,) if biased else ()), abi.DST)
+    return None if p is None else _Product(p, copy_a, copy_b, shape)
+
+
+def _usable(shape: Ints, strides: Ints) -> bool:
+    """Whether the matrices lie plain or transposed, with positive steps between and within them."""
+    rows, columns = shape[-2:]
+    down, across = strides[-2:]
+    plain = (across == 4 or columns == 1) and (rows == 1 or down >= 4 * columns)
+    transposed = (down == 4 or rows == 1) and (columns == 1 or across >= 4 * rows)
+    return (plain or transposed) and all(
+        n == 1 or s > 0 and s % 4 == 0 for n, s in zip(shape, strides, strict=True))
+
+
+def _plain(shape: Ints) -> Ints:
+    return tuple(4 * s for s in c_strides(shape))
+
+
+def _widened(shape: Ints, strides: Ints, width: int) -> tuple[Ints, Ints]:
+    missing = width - len(shape)
+    return (1,) * missing + shape, (4,) * missing + strides
+
+
+def _multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> Any:
+    found = _products[a.shape, a.strides, b.shape, b.strides, bias is not None]
+    if found is None:
+        return NotImplemented
+    p, copy_a, copy_b, shape = found
+    if copy_a:
+        a = np.ascontiguousarray(a)
+    if copy_b:
+        b = np.ascontiguousarray(b)
+    y = empty(shape)
+    if bias is None:
+        p.run(a, b, y)
+    else:
+        p.run(a, b, bias, y)
+    return y
+
+
+@fast(min_size=256)
+def matmul(a: np.ndarray, b: np.ndarray) -> Any:
+    """The matrix products a·b over the last two axes, the axes before them broadcast."""
+    if a.dtype != F32 or b.dtype != F32 or a.size * b.shape[-1] < SMALL:
+        return NotImplemented
+    if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:     # one large product instead of many small ones
+        y = _multiply(a.reshape(-1, a.shape[-1]), b, None)
+        return y if y is NotImplemented else y.reshape(*a.shape[:-1], b.shape[-1])
+    return _multiply(a, b, None)
+
+
+@fast(min_size=64)
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+    """x·weightᵀ + bias for x (*, in), weight (out, in) and bias (out)."""
+    if x.dtype != F32 or weight.dtype != F32 or x.size * len(weight) < SMALL:
+        return NotImplemented
+    if bias is not None:
+        if bias.dtype != F32:
+            return NotImplemented
+        bias = np.ascontiguousarray(bias)
+    if x.ndim == 2:
+        return _multiply(x, weight.T, bias)
+    y = _multiply(x.reshape(-1, x.shape[-1]), weight.T, bias)
+    return y if y is NotImplemented else y.reshape(*x.shape[:-1], len(weight))
