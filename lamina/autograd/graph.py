@@ -486,7 +486,7 @@ def check_writable(x: Variable) -> None:
         raise RuntimeError(
             "this tensor shares memory that may not be written (a read-only NumPy array); clone it before an in-place operation"
         )
-    if 0 in x._a.strides and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True)):
+    if 0 in x._a.strides and x._a.size and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True)):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
