@@ -51,9 +51,12 @@ def _sigmoid(x: ndarray) -> ndarray:
 
 def rnn_layer(
     x: ndarray, sizes: Any, h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None,
-    w_hr: ndarray | None, mode: str, reverse: bool, training: bool,
+    w_hr: ndarray | None, mode: str, reverse: bool, training: bool, versions: tuple = (None, None),
 ) -> tuple[ndarray, ndarray, ndarray | None, Any]:  # fmt: skip
-    """Run a layer: rows ``x`` (R, I), states (N, H) → outputs (R, H), last states, and what the backward pass needs."""
+    """Run a layer: rows ``x`` (R, I), states (N, H) → outputs (R, H), last states, and what the backward pass needs.
+
+    ``versions`` say whether the two weight matrices changed since the last call (for forms of them that are kept).
+    """
     rows, hidden_size = len(x), w_hh.shape[0] // GATES[mode]
     total = np.matmul(x, w_ih.T)
     if b_ih is not None:
@@ -113,7 +116,7 @@ def rnn_layer(
 def rnn_layer_backward(
     x: ndarray, grad_y: ndarray, grad_h: ndarray, grad_s: ndarray | None, y: ndarray, h: ndarray, s: ndarray | None, sizes: Any,
     h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None, w_hr: ndarray | None,
-    mode: str, reverse: bool, reserve: Any,
+    mode: str, reverse: bool, reserve: Any, versions: tuple = (None, None),
 ) -> tuple[ndarray | None, ...]:  # fmt: skip
     """The gradients of x, h0, s0, w_ih, w_hh, b_ih, b_hh and w_hr (``None`` where there is no such input)."""
     if not isinstance(reserve, Reserve):  # the forward pass ran elsewhere
