@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.command == "config":
         import lamina
 
+        print(f"lamina            {lamina.__version__}")
         lamina.show_config()
         return 0
     from lamina import demo
