@@ -532,7 +532,7 @@ def _fractional(name: str, ndim: int, shape: Ints, kernel_size: Any, output_size
     if min(size) < 0:
         raise RuntimeError(f"{name}: output_size must be non-negative, but got {size}")
     for n, t, length in zip(size, kernel, shape[-ndim:], strict=True):
-        if n + t - 1 > length or ndim == 3 and n + t - 1 == length and n > 1:
+        if n + t - 1 > length:
             raise RuntimeError(
                 f"{name}: {n} windows of size {t} are too large relative to an input of size {length}: got kernel_size={kernel} and "
                 f"output_size={size} for an input of shape {list(shape)}"

@@ -135,15 +135,16 @@ def max_pool_backward(
     grad: ndarray, taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> ndarray:
     """The gradient of :func:`max_pool` to its input of size ``spatial``: every window's gradient goes to its tap."""
-    gx = np.zeros_like(grad, shape=(*grad.shape[:2], *spatial))
     apart = all(s > d * (t - 1) for t, s, d in zip(kernel, stride, dilation, strict=True))
+    dtype, grad = grad.dtype, grad if apart else _widened(grad)
+    gx = np.zeros_like(grad, shape=(*grad.shape[:2], *spatial))
     for tap, (windows, places) in enumerate(_grid(spatial, grad.shape[2:], kernel, stride, padding, dilation)):
         part, chosen = gx[places], taps[windows] == tap
         if apart:
             np.copyto(part, grad[windows], where=chosen)
         else:
             np.add(part, grad[windows], out=part, where=chosen)
-    return gx
+    return gx.astype(dtype, copy=False)
 
 
 def max_pool_select(
@@ -320,8 +321,8 @@ def _largest(x: ndarray, places: Sequence[Any], pick: Any) -> tuple[ndarray, nda
 
 def _places(indices: ndarray, plane: int) -> ndarray:
     """Flat indices within planes (N, C, …) as flat indices within the whole array."""
-    n, c = indices.shape[:2]
-    return (indices.reshape(n * c, -1) + np.arange(n * c)[:, None] * plane).ravel()
+    planes = prod(indices.shape[:2])
+    return (indices.reshape(planes, prod(indices.shape[2:])) + np.arange(planes)[:, None] * plane).ravel()
 
 
 def plane_gather(x: ndarray, indices: ndarray) -> ndarray:
