@@ -86,17 +86,17 @@ def _drop(x: Any, p: float, per_channel: bool = False, alpha: bool = False) -> A
             f"Feature dropout requires at least 2 dimensions in the input, got shape {tuple(x._a.shape)}"
         )
     mask = _mask(x, 1 - p, per_channel)
-    wide = np.float64 if kind == np.float64 else np.float32  # float16 computes in float32, step by step
     narrow = kind.type
     if not alpha:
+        wide = np.float64 if kind == np.float64 else np.float32  # float16 divides in float32
         mask *= narrow(wide(1) / wide(1 - p))
         return Scale.apply(x, mask)
     # Mean and variance of the result are those of x: y = a·(m·x − α·(1 − m)) + a·α·p
     a = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-    kept = narrow(wide(_ALPHA * a * p))
-    dropped = narrow(wide(narrow(-wide(_ALPHA * a))) + wide(_ALPHA * a * p))
+    kept = narrow(_ALPHA * a * p)
+    dropped = narrow(-_ALPHA * a) + kept
     shift = np.where(mask != 0, kept, dropped)
-    mask *= narrow(wide(a))
+    mask *= narrow(a)
     return ScaleShift.apply(x, mask, shift)
 
 
