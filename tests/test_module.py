@@ -12,7 +12,7 @@ import weakref
 
 import numpy as np
 import pytest
-from support import need_torch
+from support import array, need_torch
 
 import lamina
 from lamina import nn
@@ -139,6 +139,9 @@ def test_assignment_moves_a_name_between_the_stores():
         m.x = 3
         m.x = t.nn.Parameter(t.ones(2))
         assert "x" in m._parameters and "x" not in m.__dict__
+        with pytest.raises(TypeError, match="as parameter 'x'"):
+            m.x = t.nn.ReLU()
+        del m.x
         m.x = t.nn.ReLU()
         assert "x" in m._modules and "x" not in m._parameters
         m.x = t.nn.Parameter(t.ones(2))
@@ -425,20 +428,20 @@ def test_load_state_dict(case, strict, assign):
         with t.no_grad():
             for p in m.parameters():
                 p.fill_(2.0)
-        before = {k: (v, np.array(v.detach())) for k, v in m.state_dict(keep_vars=True).items()}
+        before = {k: (v, array(v).copy()) for k, v in m.state_dict(keep_vars=True).items()}
         state = wrong_states(t, make_net(t))[case]
         try:
             keys = m.load_state_dict(state, strict=strict, assign=assign)
             results.append((repr(keys), keys.missing_keys, keys.unexpected_keys))
             for name, value in m.state_dict().items():
                 if name in state:
-                    assert np.allclose(value, np.asarray(state[name]).reshape(value.shape))
+                    assert np.allclose(array(value), array(state[name]).reshape(value.shape))
         except RuntimeError as error:
             results.append(str(error))
             if t is lamina:
                 after = m.state_dict(keep_vars=True)
                 for name, (tensor, value) in before.items():
-                    assert after[name] is tensor and np.array_equal(np.array(tensor.detach()), value)
+                    assert after[name] is tensor and np.array_equal(array(tensor), value)
     assert results[0] == results[1]
 
 
@@ -705,7 +708,7 @@ def both_backward(build, *shapes, create_graph=False):
         out = module(*inputs)
         out = out if isinstance(out, tuple) else (out,)
         sum((o * o).sum() for o in out).backward(create_graph=create_graph)
-        results.append((log, [None if x.grad is None else np.array(x.grad.detach()) for x in inputs]))
+        results.append((log, [None if x.grad is None else array(x.grad) for x in inputs]))
     (log, grads), (their_log, their_grads) = results
     assert log == their_log
     for g, h in zip(grads, their_grads, strict=True):
@@ -714,9 +717,10 @@ def both_backward(build, *shapes, create_graph=False):
 
 
 def rounded(grads):
-    return [None if g is None else np.round(np.array(g.detach()), 4).tolist() for g in grads]
+    return [None if g is None else np.round(array(g), 4).tolist() for g in grads]
 
 
+@pytest.mark.filterwarnings("ignore:Using backward")
 def test_full_backward_hooks_see_and_change_gradients():
     def build(t, log):
         class Two(t.nn.Module):

@@ -42,17 +42,6 @@ def _reduced(rows: Any, reduction: str) -> Any:
     return rows.mean() if reduction == "mean" else rows.sum()
 
 
-def _sum(rows: np.ndarray) -> Any:
-    return rows.sum(dtype=np.float32 if rows.dtype == np.float16 else None)
-
-
-def _quotient(total: Any, denominator: Any, dtype: np.dtype) -> np.ndarray:
-    if not denominator:  # no sample that counts: 0/0 is NaN, as in PyTorch
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.true_divide(total, dtype.type(0)), dtype)
-    return np.asarray(total / denominator, dtype)
-
-
 # -- against class indices -----------------------------------------------------------------------------------------
 
 
@@ -108,110 +97,75 @@ class CrossEntropy(Op):
 
     @staticmethod
     def forward(ctx, x, target, weight, ignore_index, reduction, smoothing):
-        a = x._a
-        t, keep = _valid("cross_entropy", target._a, a.shape[1], ignore_index)
+        t, keep = _valid("cross_entropy", target._a, x._a.shape[1], ignore_index)
         log_probs = k.log_softmax(activation._floating_only(x, "log_softmax_lastdim_kernel_impl"), 1)
-        rows = np.negative(k.take_class(log_probs, t))
-        hit = None  # per sample; None is 1 for all
-        if weight is not None:
-            hit = weight._a[t]
-        if keep is not None:
-            hit = keep.astype(a.dtype) if hit is None else np.where(keep, hit, 0)
-        denominator = t.size if hit is None else float(_sum(hit))
-        other = None
-        total = hit
-        if smoothing > 0:
-            share = np.full((1, a.shape[1], *(1,) * (a.ndim - 2)), smoothing / a.shape[1], a.dtype)
-            if weight is not None:
-                share *= weight._a.reshape(share.shape)
-            other = share if keep is None else share * keep[:, None]
-            hit = np.asarray(1 - smoothing, a.dtype) if hit is None else hit * a.dtype.type(1 - smoothing)
-            rows *= hit
-            smooth = (log_probs * share).sum(1)
-            rows -= smooth
-            total = hit + other.sum(1)
-        elif hit is not None:
-            rows *= hit
-        if keep is not None:
-            rows = np.where(keep, rows, 0)
-        if reduction != "mean":
-            denominator = 1
-        ctx.denominator = denominator
-        ctx.save(x, target, log_probs, t, hit, total, other)
-        if reduction == "none":
-            return rows
-        if reduction == "sum":
-            return np.asarray(_sum(rows), a.dtype)
-        return _quotient(_sum(rows), denominator, a.dtype)
+        value, hit, total, other, ctx.denominator = k.cross_entropy(
+            log_probs, t, keep, None if weight is None else weight._a, smoothing, reduction
+        )
+        ctx.save(x, target, log_probs, t, keep, hit, total, other)
+        return value
 
     @staticmethod
     def backward(ctx, grad):
-        x, _, log_probs, t, hit, total, other = ctx.saved
-        dx = CrossEntropyBackward.apply(grad, x, log_probs, t, hit, total, other, ctx.denominator)
+        x, _, log_probs, t, *factors = ctx.saved
+        dx = CrossEntropyBackward.apply(grad, x, log_probs, t, *factors, ctx.denominator)
         return dx, None, None, None, None, None
 
 
 class CrossEntropyBackward(Op):
-    """g/W·(total·softmax(x) − hit·onehot(t) − other);   d/dx = g/W·total·(p·h − p·Σ p·h), p = softmax(x)"""
+    """g/W·(total·p − hit·onehot(t) − other), p = softmax(x);   d/dx = g/W·total·(p·h − p·Σ p·h)"""
 
     @staticmethod
-    def forward(ctx, grad, x, log_probs, t, hit, total, other, denominator):
-        ctx.save(grad, x, t, hit, total, other)
+    def forward(ctx, grad, x, log_probs, t, keep, hit, total, other, denominator):
+        ctx.save(grad, x, t, keep, hit, total, other)
         ctx.denominator = denominator
-        g = grad._a
-        if denominator != 1:
-            g = _quotient(g, denominator, g.dtype)
-        if other is not None:
-            other = other * (g[:, None] if g.ndim else g)
-        return k.cross_entropy_backward(
-            log_probs, t, g if total is None else g * total, g if hit is None else g * hit, other
-        )
+        return k.cross_entropy_backward(log_probs, t, grad._a, keep, hit, total, other, denominator)
 
     @staticmethod
     def backward(ctx, h):
-        grad, x, t, hit, total, other = ctx.saved
+        grad, x, t, keep, hit, total, other = ctx.saved
         one = np.ones((), x._a.dtype)
-        hit = np.broadcast_to(one if hit is None else hit, t.shape)
-        rest = k.put_class(hit, t, x._a.shape[1])
-        if other is not None:
-            rest = rest + other
-        scale = wrap(np.broadcast_to(one if total is None else total, t.shape)[:, None])
+        own = np.broadcast_to(one if hit is None else hit, t.shape)
         probs = activation.Softmax.apply(x, 1)
-        dg = (h * (probs * scale - wrap(rest))).sum(1) / ctx.denominator if ctx.needs(0) else None
-        dx = None
+        scale = wrap(np.broadcast_to(one if total is None else total, t.shape)).unsqueeze(1)
+        dg = dx = None
+        if ctx.needs(0):
+            r = probs * scale + wrap(k.class_rows_backward(np.ones(t.shape, own.dtype), t, own, keep, x._a.shape[1]))
+            if other is not None:
+                r = r - wrap(other)
+            dg = (h * r).sum(1) / ctx.denominator
         if ctx.needs(1):
             weighted = probs * h
             rows = (grad.unsqueeze(1) if grad._a.ndim else grad) / ctx.denominator
             dx = rows * scale * (weighted - probs * weighted.sum(1, keepdim=True))
-        return dg, dx, None, None, None, None, None, None
+        return dg, dx, None, None, None, None, None, None, None
 
 
 class ClassRows(Op):
     """−wₙ·x[n, tₙ];   linear in x"""
 
     @staticmethod
-    def forward(ctx, x, t, hit):
-        ctx.save(t, hit)
+    def forward(ctx, x, target, t, weight, keep):
+        ctx.save(target, t, weight, keep)
         ctx.classes = x._a.shape[1]
-        return -k.take_class(x._a, t) * hit
+        return k.class_rows(x._a, t, weight, keep)
 
     @staticmethod
     def backward(ctx, grad):
-        t, hit = ctx.saved
-        return ClassRowsBackward.apply(grad, t, hit, ctx.classes), None, None
+        return ClassRowsBackward.apply(grad, *ctx.saved, ctx.classes), None, None, None, None
 
 
 class ClassRowsBackward(Op):
     """−g·wₙ at class tₙ, 0 elsewhere;   linear in g"""
 
     @staticmethod
-    def forward(ctx, grad, t, hit, classes):
-        ctx.save(t, hit)
-        return k.put_class(-grad._a * hit, t, classes)
+    def forward(ctx, grad, target, t, weight, keep, classes):
+        ctx.save(target, t, weight, keep)
+        return k.class_rows_backward(grad._a, t, weight, keep, classes)
 
     @staticmethod
     def backward(ctx, h):
-        return ClassRows.apply(h, *ctx.saved), None, None, None
+        return ClassRows.apply(h, *ctx.saved), None, None, None, None, None
 
 
 def _batched(input: Any, target: Any) -> tuple[Any, Any, bool]:
@@ -259,10 +213,10 @@ def nll_loss(
     hit = np.ones(t.shape, x._a.dtype) if weight is None else weight._a[t]
     if keep is not None:
         hit = np.where(keep, hit, 0)
-    rows = ClassRows.apply(x, t, hit)
+    rows = ClassRows.apply(x, target, t, hit, keep)
     if reduction == "none":
         return rows.reshape(()) if added else rows
-    return rows.sum() if reduction == "sum" else rows.sum() / float(_sum(hit))
+    return rows.sum() if reduction == "sum" else rows.sum() / float(hit.sum(dtype=np.float64))
 
 
 def cross_entropy(
@@ -344,14 +298,9 @@ class MseLoss(Op):
         a, b = p.operands(x, y)
         if a.dtype.kind not in "fc":
             raise NotImplementedError(f'"mse_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
-        squares = p._call(k.sub, a, b)
-        np.multiply(squares, squares, out=squares)
-        ctx.n = squares.size if reduction == "mean" else 1
-        if reduction == "none":
-            return squares
-        if reduction == "sum":
-            return np.asarray(_sum(squares), squares.dtype)
-        return _quotient(_sum(squares), squares.size, squares.dtype)
+        value, n = p._call(lambda a, b: k.squared_error(a, b, reduction), a, np.asarray(b))
+        ctx.n = n if reduction == "mean" else 1
+        return value
 
     @staticmethod
     def backward(ctx, grad):

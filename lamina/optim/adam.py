@@ -10,8 +10,8 @@ import numpy as np
 from lamina import _dtypes as dtypes
 from lamina import ops
 from lamina._tensor import Tensor
-from lamina.autograd.graph import wrap
-from lamina.optim._arrays import BLOCK, Scratch, blocks, wrote
+from lamina.autograd.graph import bump, wrap
+from lamina.engine import kernels as k
 from lamina.optim.optimizer import (
     Optimizer,
     check_at_least_zero,
@@ -130,28 +130,37 @@ class Adam(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns the loss of `closure`, if one is given."""
         loss = run_closure(closure)
-        scratch = self.__dict__.get("_scratch")
-        if scratch is None:
-            scratch = self._scratch = Scratch()
         for group in self.param_groups:
             if group["differentiable"]:
                 with with_gradients(self):
                     self._recorded_step(group)
                 continue
-            rule = _Rule(group)
+            beta1, beta2 = group["betas"]
+            lr, eps, decay = scalar(group["lr"]), group["eps"], scalar(group["weight_decay"])
+            amsgrad, decoupled, maximize = group["amsgrad"], group["decoupled_weight_decay"], group["maximize"]
             for p in group["params"]:
-                if p._grad is None:
+                grad = p._grad
+                if grad is None:
                     continue
                 state = self._state_of(p, group)
                 step = state["step"]._a
                 step += 1
-                rule.at(step.item())
-                arrays = [p._a, state["exp_avg"]._a, state["exp_avg_sq"]._a]
-                if group["amsgrad"]:
-                    arrays.append(state["max_exp_avg_sq"]._a)
-                arrays.append(p._grad._a)
-                rule.update(arrays, scratch)
-                wrote(p)
+                k.adam_update(
+                    p._a,
+                    grad._a,
+                    state["exp_avg"]._a,
+                    state["exp_avg_sq"]._a,
+                    state["max_exp_avg_sq"]._a if amsgrad else None,
+                    step.item(),
+                    lr,
+                    beta1,
+                    beta2,
+                    eps,
+                    decay,
+                    decoupled,
+                    maximize,
+                )
+                bump(p)
         return loss
 
     def _recorded_step(self, group: dict[str, Any]) -> None:
@@ -230,76 +239,3 @@ def _step_tensor(group: dict[str, Any], value: float) -> Any:
     """The count of steps, as PyTorch keeps it."""
     single = group["capturable"] or group["fused"] or dtypes.get_default_dtype() is not dtypes.float64
     return wrap(np.array(value, np.float32 if single else np.float64))
-
-
-class _Rule:
-    """The update of one group: its settings, and the factors that belong to the present step."""
-
-    def __init__(self, group: dict[str, Any]) -> None:
-        self.beta1, self.beta2 = (scalar(b) for b in group["betas"])
-        self.lr, self.eps, self.decay = scalar(group["lr"]), group["eps"], scalar(group["weight_decay"])
-        self.maximize, self.decoupled = group["maximize"], group["decoupled_weight_decay"]
-        self.step: float | None = None
-        self.factors: dict[Any, Any] = {}
-
-    def at(self, step: float) -> None:
-        """Prepare for the given step's corrections."""
-        if step != self.step:
-            self.step = step
-            self.factors.clear()
-
-    def _factors(self, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-        """The numbers of the rule as zero-dimensional arrays: ufuncs take them much faster than Python's floats."""
-        step = self.step
-        assert step is not None
-        root = (1 - self.beta2**step) ** 0.5
-        # lr·m̂/(√v̂ + ε), with the corrections moved out of the arrays
-        size, floor = self.lr * root / (1 - self.beta1**step), self.eps * root
-        decay = 1 - self.lr * self.decay if self.decoupled else self.decay
-        numbers = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, floor, size, decay)
-        factors = self.factors[dtype] = tuple(np.array(x, dtype) for x in numbers)
-        return factors
-
-    def update(self, arrays: list[np.ndarray], scratch: Scratch) -> None:
-        """Update the arrays (parameter, m, v, perhaps the largest v; gradient) in place."""
-        p = arrays[0]
-        dtype = p.dtype
-        if dtype == np.float16:  # squares of gradients underflow in half precision
-            wide = [x.astype(np.float32) for x in arrays]
-            self.update(wide, scratch)
-            for x, w in zip(arrays[:-1], wide, strict=False):
-                x[...] = w
-        elif dtype.kind == "c":  # real and imaginary parts are parameters of their own
-            self.update([x.real for x in arrays], scratch)
-            self.update([x.imag for x in arrays], scratch)
-        else:
-            factors = self.factors.get(dtype) or self._factors(dtype)
-            if p.size <= BLOCK:
-                self._update(arrays, factors, scratch)
-            else:
-                for piece in blocks(*arrays):
-                    self._update(piece, factors, scratch)
-
-    def _update(self, arrays: Any, factors: tuple[np.ndarray, ...], scratch: Scratch) -> None:
-        beta1, rest1, beta2, rest2, floor, size, decay = factors
-        p, m, v, g = arrays[0], arrays[1], arrays[2], arrays[-1]
-        t = scratch(0, p)
-        multiply, add = np.multiply, np.add
-        if self.maximize:
-            g = np.negative(g, scratch(1, p))
-        if self.decay:
-            if self.decoupled:
-                multiply(p, decay, p)
-            else:
-                g = add(multiply(p, decay, t), g, scratch(1, p))
-        multiply(m, beta1, m)
-        add(m, multiply(g, rest1, t), m)
-        multiply(v, beta2, v)
-        multiply(g, g, t)
-        add(v, multiply(t, rest2, t), v)
-        if len(arrays) == 5:
-            v = np.maximum(arrays[3], v, arrays[3])
-        np.sqrt(v, t)
-        add(t, floor, t)
-        np.divide(m, t, t)
-        np.subtract(p, multiply(t, size, t), p)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from lamina._tensor import Tensor
-from lamina.autograd.graph import wrap
-from lamina.optim._arrays import BLOCK, Scratch, blocks, wrote
+from lamina.autograd.graph import bump, wrap
+from lamina.engine import kernels as k
 from lamina.optim.optimizer import (
     Optimizer,
     check_at_least_zero,
@@ -107,28 +107,27 @@ class SGD(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns the loss of `closure`, if one is given."""
         loss = run_closure(closure)
-        scratch = self.__dict__.get("_scratch")
-        if scratch is None:
-            scratch = self._scratch = Scratch()
         for group in self.param_groups:
             if group["differentiable"]:
                 with with_gradients(self):
                     self._recorded_step(group)
                 continue
-            rule = _Rule(group)
+            lr, momentum, decay = scalar(group["lr"]), group["momentum"], scalar(group["weight_decay"])
+            dampening, nesterov, maximize = group["dampening"], group["nesterov"], group["maximize"]
             for p in group["params"]:
-                if p._grad is None:
+                grad = p._grad
+                if grad is None:
                     continue
                 buffer, first = None, False
-                if group["momentum"]:
+                if momentum:
                     state = self.state[p]
-                    buffer = state.get("momentum_buffer")
-                    first = buffer is None
+                    kept = state.get("momentum_buffer")
+                    first = kept is None
                     if first:
-                        buffer = state["momentum_buffer"] = wrap(np.zeros_like(p._a))
-                arrays = (p._a, p._grad._a) if buffer is None else (p._a, buffer._a, p._grad._a)
-                rule.update(arrays, first, scratch)
-                wrote(p)
+                        kept = state["momentum_buffer"] = wrap(np.zeros_like(p._a))
+                    buffer = kept._a
+                k.sgd_update(p._a, grad._a, buffer, lr, momentum, dampening, decay, nesterov, maximize, first)
+                bump(p)
         return loss
 
     def _recorded_step(self, group: dict[str, Any]) -> None:
@@ -147,47 +146,3 @@ class SGD(Optimizer):
                 state["momentum_buffer"] = buffer
                 g = g + buffer * momentum if group["nesterov"] else buffer
             p.add_(g * -lr)
-
-
-class _Rule:
-    """The update of one group."""
-
-    def __init__(self, group: dict[str, Any]) -> None:
-        self.momentum, self.decay, self.nesterov = group["momentum"], scalar(group["weight_decay"]), group["nesterov"]
-        self.maximize = group["maximize"]
-        rest = 1 - group["dampening"]
-        self.damped = rest != 1
-        self.numbers = (scalar(group["lr"]), self.momentum, rest, self.decay)
-        self.factors: dict[Any, Any] = {}
-
-    def update(self, arrays: tuple[np.ndarray, ...], first: bool, scratch: Scratch) -> None:
-        """Update the arrays (parameter, perhaps its momentum; gradient) in place."""
-        dtype = arrays[0].dtype
-        factors = self.factors.get(dtype)
-        if factors is None:
-            # Zero-dimensional arrays: ufuncs take them much faster than Python's floats.
-            factors = self.factors[dtype] = tuple(np.array(x, dtype) for x in self.numbers)
-        if arrays[0].size <= BLOCK:
-            self._update(arrays, first, factors, scratch)
-        else:
-            for piece in blocks(*arrays):
-                self._update(piece, first, factors, scratch)
-
-    def _update(self, arrays: Any, first: bool, factors: tuple[np.ndarray, ...], scratch: Scratch) -> None:
-        lr, momentum, rest, decay = factors
-        p, g = arrays[0], arrays[-1]
-        t = scratch(0, p)
-        multiply, add = np.multiply, np.add
-        if self.maximize:
-            g = np.negative(g, scratch(1, p))
-        if self.decay:
-            g = add(multiply(p, decay, t), g, scratch(1, p))
-        if len(arrays) == 3:
-            b = arrays[1]
-            if first:
-                b[...] = g
-            else:
-                multiply(b, momentum, b)
-                add(b, multiply(g, rest, t) if self.damped else g, b)
-            g = add(multiply(b, momentum, t), g, t) if self.nesterov else b
-        np.subtract(p, multiply(g, lr, t), p)

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from lamina.autograd.graph import Op, Version, mode
+import numpy as np
+
+from lamina.autograd.graph import Op, Version, mode, wrap
 from lamina.nn.modules._state import _WrappedHook
 from lamina._tensor import Tensor
 from lamina.utils.hooks import RemovableHandle
@@ -313,8 +315,6 @@ def _hook_last_operation(module: Module, hooks: list[Any], result: Any) -> None:
 class BackwardHookFunction(Op):
     """The identity on several tensors at once, whose rule shows the gradients to `on_backward` and lets it change them."""
 
-    materializes = False
-
     @staticmethod
     def forward(ctx: Any, on_backward: Any, *tensors: Any) -> Any:
         ctx.on_backward = on_backward
@@ -328,35 +328,56 @@ class BackwardHookFunction(Op):
         return "BackwardHookFunctionBackward"
 
 
-def _pass_through(values: tuple[Any, ...], on_backward: Any) -> tuple[Any, list[int]]:
-    """The values, with those tensors that need a gradient passed through one gate; and where these are."""
-    where = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
-    if not where or not mode.enabled:
-        return values, []
-    passed = list(values)
-    for i, t in zip(where, BackwardHookFunction.apply(on_backward, *(values[i] for i in where)), strict=True):
-        if values[i]._version is None:
-            values[i]._version = Version()
-        # The same memory, in the order that its user believes in.
-        t._version, t._hidden = values[i]._version, False
-        passed[i] = t
-    return (tuple(passed) if type(values) is tuple else type(values)(*passed)), where
+class _Passed:
+    """Values with those tensors that need a gradient passed through one gate, and how gradients fit to them."""
+
+    def __init__(self, values: tuple[Any, ...], on_backward: Any) -> None:
+        self.values = values
+        self.size = len(values)
+        self.where: list[int] = []  # the positions of the tensors that passed
+        if not mode.enabled or not any(isinstance(v, Tensor) and v.requires_grad for v in values):
+            return
+        self.where = [i for i, v in enumerate(values) if isinstance(v, Tensor) and v.requires_grad]
+        # Other tensors beside them get zeros for their gradients, as PyTorch has it.
+        self.others = [
+            (i, v._a.shape, v._a.dtype) for i, v in enumerate(values) if isinstance(v, Tensor) and not v.requires_grad
+        ]
+        passed = list(values)
+        for i, t in zip(self.where, BackwardHookFunction.apply(on_backward, *(values[i] for i in self.where))):
+            if values[i]._version is None:
+                values[i]._version = Version()
+            # The same memory, in the order that its user believes in.
+            t._version, t._hidden = values[i]._version, False
+            passed[i] = t
+        self.values = tuple(passed) if type(values) is tuple else type(values)(*passed)
+
+    def spread(self, grads: Any) -> tuple[Any, ...]:
+        """One gradient per value: None for what is no tensor."""
+        result: list[Any] = [None] * self.size
+        for i, grad in zip(self.where, grads, strict=True):
+            result[i] = grad
+        for i, shape, dtype in self.others:
+            result[i] = wrap(np.zeros(shape, dtype))
+        return tuple(result)
+
+    def pick(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The gradients of the tensors that passed."""
+        return tuple(grads[i] for i in self.where)
 
 
 class _Gates:
     """A gate before a module and one behind it: between them lies exactly what the module computes."""
 
+    inputs: _Passed
+    outputs: _Passed
+
     def __init__(self, module: Module, hooks: list[Any], pre_hooks: list[Any]) -> None:
         self.module, self.hooks, self.pre_hooks = module, hooks, pre_hooks
         self.grad_outputs: Any = None
-        self.inputs: list[int] = []  # positions of the tensors that passed the gate
-        self.outputs: list[int] = []
-        self.n_inputs = self.n_outputs = 0
 
     def on_inputs(self, args: tuple[Any, ...]) -> Any:
-        self.n_inputs = len(args)
-        args, self.inputs = _pass_through(args, self._backward_of_inputs)
-        return args
+        self.inputs = _Passed(args, self._backward_of_inputs)
+        return self._release(self.inputs)
 
     def on_outputs(self, result: Any) -> Any:
         if not isinstance(result, (Tensor, tuple)):
@@ -366,63 +387,52 @@ class _Gates:
                 stacklevel=4,
             )
         several = isinstance(result, tuple)
-        results = result if several else (result,)
-        self.n_outputs = len(results)
-        results, self.outputs = _pass_through(results, self._backward_of_outputs)
+        self.outputs = _Passed(result if several else (result,), self._backward_of_outputs)
+        results = self._release(self.outputs)
         return results if several else results[0]
 
+    def _release(self, passed: _Passed) -> Any:
+        values, passed.values = passed.values, ()  # the gates must not keep activations alive
+        return values
+
     def _backward_of_outputs(self, grads: Any) -> Any:
-        grad_outputs: Any = [None] * self.n_outputs
-        for i, grad in zip(self.outputs, grads, strict=True):
-            grad_outputs[i] = grad
-        grad_outputs = tuple(grad_outputs)
+        grad_outputs = self.outputs.spread(grads)
         for hook in self.pre_hooks:
-            changed = hook(self.module, grad_outputs)
-            if changed is not None:
-                changed = changed if isinstance(changed, (tuple, list)) else (changed,)
-                if len(changed) != len(grad_outputs):
-                    raise RuntimeError(
-                        "Backward pre hook returned an invalid number of grad_output, "
-                        f"got {len(changed)}, but expected {len(grad_outputs)}"
-                    )
-                grad_outputs = tuple(changed)
-        if self.inputs:
+            grad_outputs = _replaced(grad_outputs, hook(self.module, grad_outputs), "pre hook", "grad_output")
+        if self.inputs.where:
             self.grad_outputs = grad_outputs
-        else:  # no gradient will come to the inputs
-            if self.hooks:
-                warnings.warn(
-                    f"a full backward hook of {self.module._get_name()} runs as the gradients of its outputs are "
-                    "known, since none of its inputs requires a gradient",
-                    stacklevel=2,
-                )
-            self._call_hooks((None,) * self.n_inputs, grad_outputs)
-        return tuple(grad_outputs[i] for i in self.outputs)
+        elif self.hooks:  # no gradient will come to the inputs
+            warnings.warn(
+                f"a full backward hook of {self.module._get_name()} runs as the gradients of its outputs are known, "
+                "since none of its inputs requires a gradient",
+                stacklevel=2,
+            )
+            for hook in self.hooks:
+                changed = hook(self.module, (None,) * self.inputs.size, grad_outputs)
+                if changed is not None and not (isinstance(changed, tuple) and all(g is None for g in changed)):
+                    raise RuntimeError(
+                        "Backward hook for Modules where no input requires gradient should always return None or None "
+                        "for all gradients."
+                    )
+        return self.outputs.pick(grad_outputs)
 
     def _backward_of_inputs(self, grads: Any) -> Any:
         grad_outputs, self.grad_outputs = self.grad_outputs, None
         if grad_outputs is None:  # the gradient did not come through this module's outputs
             return grads
-        grad_inputs: Any = [None] * self.n_inputs
-        for i, grad in zip(self.inputs, grads, strict=True):
-            grad_inputs[i] = grad
-        grad_inputs = self._call_hooks(tuple(grad_inputs), grad_outputs)
-        return tuple(grad_inputs[i] for i in self.inputs)
-
-    def _call_hooks(self, grad_inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        grad_inputs = self.inputs.spread(grads)
         for hook in self.hooks:
-            changed = hook(self.module, grad_inputs, grad_outputs)
-            if changed is None:
-                continue
-            changed = changed if isinstance(changed, (tuple, list)) else (changed,)
-            if not self.inputs and any(grad is not None for grad in changed):
-                raise RuntimeError(
-                    "Backward hook for Modules where no input requires gradient should always return None or None for "
-                    "all gradients."
-                )
-            if len(changed) != len(grad_inputs):
-                raise RuntimeError(
-                    "Backward hook returned an invalid number of grad_input, "
-                    f"got {len(changed)}, but expected {len(grad_inputs)}"
-                )
-            grad_inputs = tuple(changed)
-        return grad_inputs
+            grad_inputs = _replaced(grad_inputs, hook(self.module, grad_inputs, grad_outputs), "hook", "grad_input")
+        return self.inputs.pick(grad_inputs)
+
+
+def _replaced(grads: tuple[Any, ...], changed: Any, kind: str, what: str) -> tuple[Any, ...]:
+    """The gradients after a hook: those that it returned, if any."""
+    if changed is None:
+        return grads
+    changed = tuple(changed) if isinstance(changed, (tuple, list)) else (changed,)
+    if len(changed) != len(grads):
+        raise RuntimeError(
+            f"Backward {kind} returned an invalid number of {what}, got {len(changed)}, but expected {len(grads)}"
+        )
+    return changed

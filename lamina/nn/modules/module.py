@@ -14,12 +14,32 @@ from lamina._tensor import Tensor
 from lamina.autograd import no_grad
 from lamina.autograd.graph import wrap
 from lamina.nn.modules import _hooks
-from lamina.nn.modules._hooks import HookMethods
+from lamina.nn.modules._hooks import (
+    HookMethods,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 from lamina.nn.modules._state import StateMethods
 from lamina.utils._objects import typename
 from lamina.nn.parameter import Buffer, Parameter
 
-__all__ = ["Module"]
+__all__ = [
+    "Module",
+    "register_module_backward_hook",
+    "register_module_buffer_registration_hook",
+    "register_module_forward_hook",
+    "register_module_forward_pre_hook",
+    "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook",
+    "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]
 
 T = TypeVar("T", bound="Module")
 
