@@ -8,6 +8,7 @@ gradient adds the same runs back.
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -42,10 +43,11 @@ def pad_backward(grad: ndarray, shape: tuple[int, ...], pairs: Pairs, mode: str)
     return gx
 
 
-def _runs(shape: tuple[int, ...], pairs: Pairs, mode: str) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+def _runs(shape: tuple[int, ...], pairs: Pairs, mode: str) -> list[tuple[Any, Any]]:
     """All combinations of the axes' runs, as pairs of indices (into the padded array, into the original)."""
     axes = [_axis_runs(n, lo, hi, mode) for n, (lo, hi) in zip(shape, pairs, strict=True)]
-    return [(tuple(to for to, _ in runs), tuple(source for _, source in runs)) for runs in product(*axes)]
+    # with an ellipsis, indexing an array without dimensions gives an array too
+    return [((..., *(to for to, _ in runs)), (..., *(source for _, source in runs))) for runs in product(*axes)]
 
 
 def _axis_runs(n: int, lo: int, hi: int, mode: str) -> list[Run]:
