@@ -523,12 +523,17 @@ def plans(make: Callable[..., Any]) -> Plans:
 # ----------------------------------------------------------------------------------------- reordering and
 # weights
 
-@plans
-def _reorder(source: Any, target: Any) -> Plan | None:
+def reorder_plan(source: Desc, target: Desc) -> Plan:
+    """The plan that copies an array that lies as `source` to one that lies as `target`."""
     engine, _, default = session()
-    pd = create("reorder_primitive_desc_create", source, engine, target, engine, default,
-                destroy="primitive_desc")
+    with threads.making:
+        _tell_if_needed(threads.get_num_threads())
+        pd = create("reorder_primitive_desc_create", source, engine, target, engine, default,
+                    destroy="primitive_desc")
     return Plan(pd, (abi.SRC, abi.DST))
+
+
+_reorder = plans(reorder_plan)
 
 
 _known: dict[int, list[Desc]] = {}
