@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
@@ -179,12 +180,39 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return r if out is None else store(out, r)
 
 
+class Nansum(Op):
+    """Σ of the x that are numbers;   dL/dx = g, repeated, times 0 at the NaNs"""
+
+    @staticmethod
+    def forward(ctx, x, axes, keepdim):
+        numbers = p.logical_not(p.isnan(x))
+        ctx.save(numbers)
+        ctx.axes, ctx.keepdim = axes, keepdim
+        return k.sum(k.where(numbers._a, x._a, x._a.dtype.type(0)), axes, keepdim)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (numbers,) = ctx.saved
+        return Spread.apply(grad, numbers._a.shape, ctx.axes, ctx.keepdim) * numbers
+
+
 @numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
     """The sum over dimensions of all elements but NaNs."""
-    if array_of(input, "nansum").dtype.kind == "f":
-        input = p.where(p.isnan(input), 0.0, input)
-    return sum(input, dim, keepdim, dtype=dtype, out=out)
+    if array_of(input, "nansum").dtype.kind != "f" or dtype is not None and to_numpy(dtype).kind != "f":
+        return sum(input, dim, keepdim, dtype=dtype, out=out)
+    if dtype is not None:
+        input = p.cast(input, dtype)
+    return given(out, Nansum.apply(input, axes_of(dim, input._a.ndim), keepdim))
+
+
+def _floating(name: str, dtype: Any) -> None:
+    wanted = to_numpy(dtype)
+    if wanted.kind not in "fc":
+        raise RuntimeError(
+            f"{name}(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. "
+            f"Got: {SCALAR_NAME[BY_NUMPY[wanted]]}"
+        )
 
 
 @numpy_names
@@ -192,12 +220,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     """The mean over dimensions (all, if ``dim`` is ``None``); raises ``RuntimeError`` unless the dtype is floating or complex."""
     a = array_of(input, "mean")
     if dtype is not None:
-        given = to_numpy(dtype)
-        if given.kind not in "fc":
-            raise RuntimeError(
-                "mean(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. "
-                f"Got: {SCALAR_NAME[BY_NUMPY[given]]}"
-            )
+        _floating("mean", dtype)
         input = p.cast(input, dtype)
     elif a.dtype.kind not in "fc":
         raise RuntimeError(
@@ -214,6 +237,8 @@ def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = 
     a = array_of(input, "nanmean")
     if a.dtype.kind not in "fc":
         raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {scalar_name(a)}")
+    if dtype is not None:
+        _floating("nanmean", dtype)
     numbers = sum(p.logical_not(p.isnan(input)), dim, keepdim)
     return given(out, nansum(input, dim, keepdim, dtype=dtype) / numbers)
 
@@ -289,9 +314,9 @@ class VarMean(Op):
                 m = Mean.apply(x, axes, True)
             else:
                 m = wrap(m if ctx.keepdim else m.reshape(kept_shape(shape, axes)))
-            if d > 0:
-                gx = Spread.apply(grad * (2.0 / d), shape, axes, ctx.keepdim) * (x - m)
-            else:  # the limit: nothing moves the variance where x is the mean already
+            if d > 0 or axes is not None:
+                gx = Spread.apply(grad * (2.0 / d if d else math.inf), shape, axes, ctx.keepdim) * (x - m)
+            else:  # as in PyTorch, over all elements only: nothing moves the variance where x is the mean already
                 gx = Spread.apply(grad, shape, axes, ctx.keepdim) * p.where(x == m, math.nan, math.inf)
         if grad_mean is not None:
             gm = Spread.apply(grad_mean / count(shape, axes), shape, axes, ctx.keepdim)
@@ -325,14 +350,21 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> list[int
 def _moments(op: Any, name: str, input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
     a = array_of(input, name)
     if a.dtype.kind not in "fc":
-        raise RuntimeError(f"{name} only support floating point and complex dtypes")
+        raise RuntimeError(f"{'std and var' if name in ('std', 'var') else name} only support floating point and complex dtypes")
     if isinstance(dim, bool):  # var(unbiased)
         dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
     elif unbiased is not None:
         raise TypeError(f"{name}: 'unbiased' and 'correction' cannot both be given")
-    return op.apply(input, axes_of(dim, a.ndim), keepdim, correction)
+    axes = axes_of(dim, a.ndim)
+    if count(a.shape, axes) <= correction:
+        warnings.warn(
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel "
+            "divided by output numel).",
+            stacklevel=4,
+        )
+    return op.apply(input, axes, keepdim, correction)
 
 
 @numpy_names
@@ -340,7 +372,7 @@ def var(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None, out: Any = None
 ) -> Any:
     """The variance Σ(x − mean)²/max(0, n − correction) over dimensions; ``unbiased`` is the older name of a correction of 1."""
-    return given(out, _moments(VarMean, "std and var", input, dim, unbiased, keepdim, correction)[0])
+    return given(out, _moments(VarMean, "var", input, dim, unbiased, keepdim, correction)[0])
 
 
 @numpy_names
@@ -348,7 +380,7 @@ def std(
     input: Any, dim: Any = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: Any = None, out: Any = None
 ) -> Any:
     """The standard deviation √(Σ(x − mean)²/max(0, n − correction)) over dimensions."""
-    return given(out, _moments(StdMean, "std and var", input, dim, unbiased, keepdim, correction)[0])
+    return given(out, _moments(StdMean, "std", input, dim, unbiased, keepdim, correction)[0])
 
 
 @numpy_names

@@ -95,7 +95,10 @@ def var_mean(x: ndarray, axes: Axes, keepdims: bool, correction: float) -> tuple
         return v.astype(F16), m.astype(F16)
     m = mean(x, axes, True)
     d = np.subtract(x, m)
-    d = np.multiply(d, d, out=d) if x.dtype.kind == "f" else d.real * d.real + d.imag * d.imag
+    if x.dtype.kind == "c":
+        d = d.real * d.real + d.imag * d.imag
+    else:
+        d *= d
     divisor = max(count(x.shape, axes) - correction, 0)
     v = np.true_divide(sum(d, axes, keepdims), d.dtype.type(divisor))
     return v, m if keepdims else m.reshape(v.shape)
