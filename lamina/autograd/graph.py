@@ -129,6 +129,15 @@ def expose(x: Variable) -> None:
     x._version.watched = False
 
 
+def memory_version(x: Variable) -> int | None:
+    """A number that changes whenever the memory of ``x`` is written, so that what was made of it may be kept.
+
+    ``None`` where that cannot be known, because the memory was handed to somebody who writes unseen.
+    """
+    version = x._version
+    return 0 if version is None else version.n if version.watched else None
+
+
 class _Freed:
     """What stands in for saved values once a backward pass has used them."""
 
@@ -587,7 +596,7 @@ def inplace(function: Any, name: str) -> Any:
         if recording:  # a snapshot, so that what the rule saved is not the tensor that is about to change
             source = _new(_Tensor)
             source.__dict__.update(self.__dict__)
-            source._version = None
+            source._version = source._base = None  # later writes to its base do not concern it
             args = tuple(source if a is self else a for a in args)
         result = function(source, *args, **kwargs)
         if result._a.shape != self._a.shape:

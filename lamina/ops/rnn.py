@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.autograd.graph import Op, mode, wrap
+from lamina.autograd.graph import Op, memory_version, mode, wrap
 from lamina.autograd.walk import grad as gradients
 from lamina.engine import kernels as k
 from lamina.ops import activation, join, linalg, pointwise
@@ -27,7 +27,8 @@ class RnnLayer(Op):
     def forward(ctx, x, h0, s0, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, cell, reverse):
         ctx.settings = sizes, cell, reverse
         arrays = [None if t is None else t._a for t in (x, h0, s0, w_ih, w_hh, b_ih, b_hh, w_hr)]
-        y, h, s, reserve = k.rnn_layer(arrays[0], sizes, *arrays[1:], cell, reverse, ctx.recording)
+        versions = memory_version(w_ih), memory_version(w_hh)
+        y, h, s, reserve = k.rnn_layer(arrays[0], sizes, *arrays[1:], cell, reverse, ctx.recording, versions)
         ctx.save(x, h0, s0, w_ih, w_hh, b_ih, b_hh, w_hr, reserve)
         return (y, h) if s is None else (y, h, s)
 
@@ -46,6 +47,7 @@ class RnnLayer(Op):
         result = k.rnn_layer_backward(
             x, grads[0]._a, grads[1]._a, grads[2]._a if len(grads) > 2 else None, outputs[0], outputs[1],
             outputs[2] if len(outputs) > 2 else None, sizes, h0, s0, *weights, cell, reverse, reserve,
+            (memory_version(inputs[3]), memory_version(inputs[4])),
         )  # fmt: skip
         return (*(None if a is None else wrap(a) for a in result), None, None, None)
 

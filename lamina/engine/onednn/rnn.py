@@ -7,6 +7,7 @@ layout (gates below each other, rows of input size) and reordered into the form 
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,22 @@ def _swapped(w: ndarray) -> ndarray:
     return np.concatenate([w[h : 2 * h], w[:h], w[2 * h :]])
 
 
+_swaps: dict[int, tuple[Any, Any, ndarray]] = {}
+
+
+def _kept_swapped(w: ndarray, version: Any) -> ndarray:
+    """``_swapped(w)``, the same array as before while ``version`` stays the same."""
+    if version is None:
+        return _swapped(w)
+    key = id(w)
+    found = _swaps.get(key)
+    if found is not None and found[1] == version and found[0]() is w:
+        return found[2]
+    made = _swapped(w)
+    _swaps[key] = (weakref.ref(w, lambda _: _swaps.pop(key, None)), version, made)
+    return made
+
+
 def _bias(b_ih: ndarray | None, b_hh: ndarray | None, cell: str, h: int) -> ndarray:
     if b_ih is None or b_hh is None:
         return np.zeros((4 if cell == "gru" else GATES[cell]) * h, F32)
@@ -169,7 +186,7 @@ def rnn_layer(
     bias = _bias(b_ih, b_hh, mode, h)
     w_ih, w_hh = np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh)
     if mode == "gru":
-        w_ih, w_hh, versions = _swapped(w_ih), _swapped(w_hh), (None, None)
+        w_ih, w_hh = (_kept_swapped(w, v) for w, v in zip((w_ih, w_hh), versions, strict=True))
     return run(
         np.ascontiguousarray(x), np.ascontiguousarray(h0), None if s0 is None else np.ascontiguousarray(s0), w_ih, w_hh, bias, versions
     )
@@ -190,7 +207,7 @@ def rnn_layer_backward(
     w_ih, w_hh = np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh)
     gru = mode == "gru"
     if gru:
-        w_ih, w_hh, versions = _swapped(w_ih), _swapped(w_hh), (None, None)
+        w_ih, w_hh = (_kept_swapped(w, v) for w, v in zip((w_ih, w_hh), versions, strict=True))
     whole = [np.ascontiguousarray(a) for a in (x, y, grad_y)]
     states, last, grads = (
         [np.ascontiguousarray(a) for a in pair if a is not None] for pair in ((h0, s0), (h, s), (grad_h, grad_s))
