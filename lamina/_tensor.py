@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,10 @@ class Tensor(Variable):
 
     ``Tensor(2, 3)`` is uninitialised, ``Tensor([1., 2.])`` holds data; prefer :func:`lamina.tensor` and its kin.
     """
+
+    if TYPE_CHECKING:  # the methods that the tables of lamina.ops fill in
+
+        def __getattr__(self, name: str) -> Any: ...
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
@@ -162,24 +166,23 @@ class Tensor(Variable):
 
     @property
     def T(self) -> Tensor:  # noqa: N802
-        """All dimensions in reverse order."""
-        return shape.permute(self, tuple(range(self._a.ndim - 1, -1, -1)))
+        """All dimensions in reverse order (of other tensors than matrices: deprecated, with a warning)."""
+        return shape._T(self)
 
     @property
     def mT(self) -> Tensor:  # noqa: N802
         """The last two dimensions exchanged."""
-        if self._a.ndim < 2:
-            raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self._a.ndim}-D tensor.")
-        return shape.transpose(self, -2, -1)
+        return shape._mT(self)
 
     @property
     def H(self) -> Tensor:  # noqa: N802
         """The conjugate transpose of a matrix."""
-        if self._a.ndim not in (0, 2):
-            raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors). Got {self._a.ndim}-D tensor.")
-        return pointwise._conj(shape.transpose(self, 0, 1)) if self._a.ndim else pointwise._conj(self)
+        return shape._H(self)
 
-    mH = property(lambda self: pointwise._conj(self.mT))  # noqa: N815
+    @property
+    def mH(self) -> Tensor:  # noqa: N802
+        """The last two dimensions exchanged, conjugated."""
+        return shape._mH(self)
 
     @property
     def itemsize(self) -> int:
@@ -438,7 +441,7 @@ class Tensor(Variable):
     def __iter__(self) -> Iterator[Tensor]:
         if self._a.ndim == 0:
             raise TypeError("iteration over a 0-d tensor")
-        return iter(self.unbind(0))  # type: ignore[attr-defined]
+        return iter(self.unbind(0))
 
     def __bool__(self) -> bool:
         if self._a.size != 1:

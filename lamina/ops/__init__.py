@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 FAMILIES = (
     "pointwise", "creation", "shape", "parts", "join", "indexing", "gathering", "sorting", "reduction", "extremes",
@@ -42,3 +42,7 @@ def _gather() -> None:
 _gather()
 globals().update(FUNCTIONS)
 __all__ = sorted(FUNCTIONS)  # noqa: PLE0605
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

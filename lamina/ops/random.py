@@ -81,19 +81,20 @@ def _into(
         )
     if not isinstance(out, Variable):
         raise TypeError(f"out must be a Tensor, not {type(out).__name__}")
+    tensor: Any = out
     if dtype is not None and to_numpy(dtype) != out._a.dtype:
         raise RuntimeError(
             f"dtype {SCALAR_NAME[BY_NUMPY[to_numpy(dtype)]]} does not match dtype of out parameter "
             f"({SCALAR_NAME[BY_NUMPY[out._a.dtype]]})"
         )
-    check_writable(out)
-    if out._a.shape != shape:
-        resize_(out, *shape)
-    fill(out._plain())
-    bump(out)
+    check_writable(tensor)
+    if tensor._a.shape != shape:
+        resize_(tensor, *shape)
+    fill(tensor._plain())
+    bump(tensor)
     if requires_grad:
-        out.requires_grad_()
-    return out
+        tensor.requires_grad_()
+    return tensor
 
 
 # -- new tensors ---------------------------------------------------------------------------------------------------
@@ -294,7 +295,7 @@ def normal(
             shape = np.broadcast_shapes(*(t._a.shape for t in tensors))
         except ValueError:
             raise RuntimeError(
-                f"normal: mean of shape {mean.shape} and std of shape {std.shape} do not broadcast"
+                f"normal: shapes {[t._a.shape for t in tensors]} of mean and std do not broadcast"
             ) from None
     else:
         shape = mean._a.shape

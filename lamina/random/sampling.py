@@ -57,7 +57,7 @@ def _apply_exchanges(ahead: np.ndarray, n: int) -> np.ndarray:
     """
     step_bits = (n - 1).bit_length()
     key_type: type = np.uint32 if 2 * step_bits <= 32 else np.int64
-    steps = np.arange(n, dtype=key_type)
+    steps: np.ndarray = np.arange(n, dtype=key_type)
     key = steps.copy()
     key[:-1] += ahead.astype(key_type, copy=False)  # the last place has itself for partner
     key <<= key_type(step_bits)
@@ -85,7 +85,7 @@ def _apply_exchanges(ahead: np.ndarray, n: int) -> np.ndarray:
 def _inside_out(n: int, dtype: np.dtype, generator: Generator) -> np.ndarray:
     """The shuffle of very long permutations: place i gets what lies on place z = pair of words mod (i + 1), z gets i."""
     out = np.empty(n, dtype)
-    view = memoryview(out)  # element by element, a memoryview is the fastest there is
+    view = out.data  # element by element, a memoryview is the fastest there is
     chunk = 1 << 16
     with generator.lock:
         for start in range(0, n, chunk):
