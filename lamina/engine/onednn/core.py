@@ -50,7 +50,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.engine.memory import empty
+from lamina.engine.memory import empty, empty_like
 
 from . import abi, loader, threads
 from .abi import Handle, check, create, dims
@@ -59,6 +59,7 @@ F32 = np.dtype(np.float32)
 CHECK = os.environ.get("LAMINA_CHECK", "") not in ("", "0")
 SMALL_SCRATCH = 1 << 16     # scratch up to this size stays with its plan, larger comes from the pool per call
 CAPACITY = 512              # plans per cache
+COPY = 30_000               # elements from which a copy to another layout is oneDNN's
 
 _DATA = object.__basicsize__    # the array struct begins with the object header and then the data pointer
 _pointer_at = ctypes.c_void_p.from_address
@@ -204,14 +205,23 @@ def is_dense(array: np.ndarray) -> bool:
 
 def dense(array: np.ndarray) -> np.ndarray:
     """`array` itself if it is dense, else a dense copy that keeps the order of its dimensions."""
-    return array if is_dense(array) else array.copy(order="K")
+    if is_dense(array):
+        return array
+    copy = empty_like(array)
+    copy[...] = array
+    return copy
 
 
 def like(array: np.ndarray, model: np.ndarray) -> np.ndarray:
     """`array` in the layout of the dense `model` of the same shape; copied only if it lies differently."""
     if array.strides == model.strides or array.flags.c_contiguous and model.flags.c_contiguous:
         return array
-    copy = np.empty_like(model, dtype=array.dtype)
+    copy = empty_like(model) if array.dtype == model.dtype else np.empty_like(model, dtype=array.dtype)
+    if array.size >= COPY and array.dtype == F32:
+        move = _moves[array.shape, array.strides, copy.strides]
+        if move is not None:
+            move.run(array, copy)
+            return copy
     copy[...] = array
     return copy
 
@@ -225,6 +235,12 @@ def channels_last(array: np.ndarray) -> np.ndarray:
     """`array` (N, C, *spatial) in channels-last order; itself if it is."""
     if is_channels_last(array):
         return array
+    if array.size >= COPY and array.dtype == F32:
+        copy = empty(array.shape, F32, channels_last=True)
+        move = _moves[array.shape, array.strides, copy.strides]
+        if move is not None:
+            move.run(array, copy)
+            return copy
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1)), -1, 1)
 
 
@@ -534,6 +550,13 @@ def reorder_plan(source: Desc, target: Desc) -> Plan:
 
 
 _reorder = plans(reorder_plan)
+
+
+@plans
+def _moves(shape: tuple[int, ...], source: tuple[int, ...], target: tuple[int, ...]) -> Plan | None:
+    """The plan that copies an array to another of the same shape, both float32."""
+    a, b = desc(shape, source), desc(shape, target)
+    return None if a is None or b is None else reorder_plan(a, b)
 
 
 _known: dict[int, list[Desc]] = {}
