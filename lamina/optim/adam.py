@@ -179,7 +179,7 @@ class Adam(Optimizer):
                 if group["decoupled_weight_decay"]:
                     p.mul_(1 - lr * decay)
                 else:
-                    g = g + p * decay
+                    g = g + p.clone() * decay  # p itself is about to be written
             m = state["exp_avg"] = state["exp_avg"] * beta1 + g * (1 - beta1)
             v = state["exp_avg_sq"] = state["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
             if group["amsgrad"]:

@@ -138,7 +138,7 @@ class SGD(Optimizer):
                 continue
             g = -p.grad if group["maximize"] else p.grad
             if isinstance(decay, Tensor) or decay:
-                g = g + p * decay
+                g = g + p.clone() * decay  # p itself is about to be written
             if momentum:
                 state = self.state[p]
                 buffer = state.get("momentum_buffer")

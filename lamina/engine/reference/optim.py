@@ -169,7 +169,7 @@ def adam_update(
     multiply(grad, grad, t)
     add(v, multiply(t, _number(1 - beta2, dtype), t), v)
     if largest is not None:
-        v = np.maximum(largest, v, largest)
+        v = np.maximum(largest, v, out=largest)
     np.sqrt(v, t)
     add(t, _number(floor, dtype), t)
     np.divide(m, t, t)
