@@ -138,6 +138,15 @@ def memory_version(x: Variable) -> int | None:
     return 0 if version is None else version.n if version.watched else None
 
 
+def wants(x: Any) -> bool:
+    """Whether ``x`` is a tensor that requires a gradient at this moment."""
+    if not isinstance(x, Variable):
+        return False
+    if x._base is not None:
+        x._history()
+    return x._requires
+
+
 class _Freed:
     """What stands in for saved values once a backward pass has used them."""
 

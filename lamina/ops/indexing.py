@@ -26,9 +26,11 @@ _NUMBER = (bool, int, float, complex, np.generic)
 
 def snapshot(x: Any) -> Any:
     """``x`` as it is now: its memory and history under another name."""
+    if x._base is not None:
+        x._history()
     s = object.__new__(type(x))
     s.__dict__.update(x.__dict__)
-    s._version = None
+    s._version = s._base = None  # what is written to its base from now on does not concern it
     return s
 
 

@@ -484,7 +484,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple:
         expand(view(x, (1,) * i + (x._a.size,) + (1,) * (len(found) - i - 1)), shape) for i, x in enumerate(found)
     ]
     if swap:
-        grids = [transpose(g, 0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import RANK, SCALAR_NAME, promote_numpy, scalar_dtype, to_numpy
-from lamina.autograd.graph import Op, Variable, check_cast, overwrite, wrap
+from lamina.autograd.graph import Op, Variable, check_cast, overwrite, wants, wrap
 from lamina.engine import kernels as k
 
 # -- operands ------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Mul(Op):
     @staticmethod
     def forward(ctx, x, y):
         if ctx.recording:
-            ctx.save(x, y)
+            ctx.save(x if wants(y) else None, y if wants(x) else None)  # what is not needed may be overwritten
         a, b = operands(x, y)
         try:
             return k.mul(a, b)
@@ -180,7 +180,8 @@ class Div(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        ctx.save(x, y)
+        if ctx.recording:
+            ctx.save(x if wants(y) else None, y)
         a, b = operands(x, y)
         if a.dtype.kind in "iub":
             a, b = _as_array(x, _dtypes._Default.numpy), _as_array(y, _dtypes._Default.numpy)

@@ -463,6 +463,14 @@ class Squeeze(View):
 class Unsqueeze(View):
     """x with a new dimension of size 1;   dL/dx = g without it"""
 
+    @staticmethod
+    def forward(ctx, x, dim):
+        a = x._a
+        ctx.shape = a.shape
+        if a.flags.c_contiguous:
+            return a.reshape((*a.shape[:dim], 1, *a.shape[dim:]))
+        return a[(*(slice(None),) * dim, None)]
+
 
 def squeeze(input: Any, dim: Any = None) -> Any:
     """A view without the dimensions of size 1, or without those of them that ``dim`` names."""
@@ -475,9 +483,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
 
 def unsqueeze(input: Any, dim: int) -> Any:
     """A view with a new dimension of size 1 at ``dim``."""
-    s = input._a.shape
-    d = wrap_dim(dim, len(s) + 1)
-    return Unsqueeze.apply(input, (*s[:d], 1, *s[d:]))
+    return Unsqueeze.apply(input, wrap_dim(dim, input._a.ndim + 1))
 
 
 class Expand(ViewOp):
@@ -507,23 +513,23 @@ def expand(input: Any, *args: Any, size: Any = None, implicit: bool = False) -> 
             f"expand({type_name(a)}{{{list(a.shape)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be "
             f"greater or equal to the number of dimensions in the tensor ({a.ndim})"
         )
-    full = []
-    for i, m in enumerate(shape):
+    full = list(shape)
+    for i in range(len(shape) - 1, -1, -1):
+        m = shape[i]
         if i < lead:
             if m < 0:
                 raise RuntimeError(
                     f"The expanded size of the tensor ({m}) isn't allowed in a leading, non-existing dimension {i}"
                 )
-        else:
-            n = a.shape[i - lead]
-            if m == -1:
-                m = n
-            elif m != n and (n != 1 or m < 0):
-                raise RuntimeError(
-                    f"The expanded size of the tensor ({m}) must match the existing size ({n}) at non-singleton dimension {i}.  "
-                    f"Target sizes: {list(shape)}.  Tensor sizes: {list(a.shape)}"
-                )
-        full.append(m)
+            continue
+        n = a.shape[i - lead]
+        if m == -1:
+            full[i] = n
+        elif m != n and (n != 1 or m < 0):
+            raise RuntimeError(
+                f"The expanded size of the tensor ({m}) must match the existing size ({n}) at non-singleton dimension "
+                f"{i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(a.shape)}"
+            )
     return Expand.apply(input, tuple(full))
 
 
@@ -582,7 +588,8 @@ class SumToSize(Op):
         ctx.shape = x._a.shape
         lead = len(ctx.shape) - len(shape)
         axes = tuple([i for i, n in enumerate(ctx.shape) if i < lead or n != shape[i - lead]])
-        return k.sum(x._a, axes, True).reshape(shape)
+        dtype = None if x._a.dtype.kind in "fc" else np.dtype(np.int64)
+        return k.sum(x._a, axes, True, dtype).reshape(shape)
 
     @staticmethod
     def backward(ctx, grad):
@@ -610,14 +617,20 @@ def stride(input: Any, dim: int | None = None) -> Any:
     """The steps in memory, in elements, between neighbours along each dimension (or along ``dim``)."""
     a = input._plain()
     item = a.itemsize
-    if a.size and 1 not in a.shape:
-        steps = tuple([s // item for s in a.strides])
-    else:  # NumPy's strides of sizes 0 and 1 are arbitrary; give PyTorch's
+    if not a.size:  # NumPy's strides of nothing are arbitrary; PyTorch counts a size of 0 as 1
         found, step = [], 1
-        for n, s in zip(reversed(a.shape), reversed(a.strides), strict=True):
-            own = s // item if n > 1 and a.size else step
+        for n in reversed(a.shape):
+            found.append(step)
+            step *= n or 1
+        steps = tuple(reversed(found))
+        return steps if dim is None else steps[_stride_dim(dim, a.ndim)]
+    steps = tuple([s // item for s in a.strides])
+    if 0 in steps and 1 in a.shape:  # NumPy gives new dimensions of size 1 the stride 0; PyTorch skips the whole tensor
+        found, step = [], 1
+        for n, s in zip(reversed(a.shape), reversed(steps), strict=True):
+            own = step if n == 1 and s == 0 else s
             found.append(own)
-            step = own * max(n, 1)
+            step = own * n
         steps = tuple(reversed(found))
     return steps if dim is None else steps[_stride_dim(dim, a.ndim)]
 
@@ -648,16 +661,28 @@ def is_contiguous(input: Any, memory_format: Any = _dtypes.contiguous_format) ->
     a = input._a
     if a.ndim != len(order):
         return False
-    if not input._hidden:
+    if a.size and not input._hidden:
         return a.transpose(order).flags.c_contiguous
-    return a.size == 0 or a.shape[1] == 1 or all(n == 1 for n in a.shape[2:])
+    step = expected = 1  # the order that the user sees is row-major
+    steps = {}
+    for d in range(a.ndim - 1, -1, -1):
+        steps[d] = step
+        step *= a.shape[d] or 1
+    for d in reversed(order):
+        if a.shape[d] != 1:
+            if steps[d] != expected:
+                return False
+            expected *= a.shape[d]
+    return True
 
 
 def contiguous(input: Any, memory_format: Any = _dtypes.contiguous_format) -> Any:
     """The tensor itself if its elements lie in memory in order, otherwise a copy in which they do."""
-    if memory_format is _dtypes.preserve_format:
-        raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
-    if is_contiguous(input, memory_format if memory_format is not None else _dtypes.contiguous_format):
+    if memory_format is None or memory_format is _dtypes.preserve_format:
+        if memory_format is not None and not is_contiguous(input):
+            raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
+        memory_format = _dtypes.contiguous_format
+    if is_contiguous(input, memory_format):
         return input
     return input.clone(memory_format=memory_format)
 
