@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lamina.random.distributions import _uniform64, exponential_
+from lamina.random.distributions import exponential_
 from lamina.random.generator import Generator, resolve
+from lamina.random.uniform import uniform64
 
 __all__ = ["multinomial", "randperm"]
 
@@ -140,7 +141,7 @@ def multinomial(
 def _with_replacement(rows: np.ndarray, num_samples: int, generator: Generator) -> np.ndarray:
     out = np.empty((len(rows), num_samples), np.int64)
     accumulated = rows if rows.dtype != np.float16 else rows.astype(np.float32)
-    u = _uniform64(out.size, generator).reshape(out.shape)
+    u = uniform64(out.size, generator).reshape(out.shape)
     for i, row in enumerate(accumulated):
         edges = np.add.accumulate(row)
         edges /= edges[-1]
