@@ -203,26 +203,23 @@ def _cheapest(terms: list[tuple[Any, Labels]], output: Labels) -> tuple[int, int
     return best
 
 
-def _reduced(x: Any, labels: Labels, needed: set[int]) -> tuple[Any, Labels]:
+def _reduced(x: Any, labels: Labels, needed: set[int], dtype: Any = None) -> tuple[Any, Labels]:
     """``x`` summed over the labels that nobody needs."""
     loose = tuple(i for i, n in enumerate(labels) if n not in needed)
-    if not loose:
-        return x, labels
-    dtype = None if x._a.dtype.kind in "fc" else x.dtype
-    return sum(x, loose, dtype=dtype), [n for n in labels if n in needed]
+    return (sum(x, loose, dtype=dtype), [n for n in labels if n in needed]) if loose else (x, labels)
 
 
 def _pair(x: Any, left: Labels, y: Any, right: Labels, needed: set[int]) -> tuple[Any, Labels]:
     """The product of two operands, summed over the labels that only they have and nobody needs further on."""
-    x, left = _reduced(x, left, needed.union(right))
-    y, right = _reduced(y, right, needed.union(left))
+    x, left = _reduced(x, left, needed.union(right), x.dtype)
+    y, right = _reduced(y, right, needed.union(left), y.dtype)
     shared = [n for n in left if n in right]
     batch, inner = [n for n in shared if n in needed], [n for n in shared if n not in needed]
     rows, columns = [n for n in left if n not in shared], [n for n in right if n not in shared]
     if not inner or batch and not rows and not columns:
         every = batch + rows + columns
         product = _spread(x, left, every + inner) * _spread(y, right, every + inner)
-        return (sum(product, tuple(range(-len(inner), 0))) if inner else product), every
+        return (sum(product, tuple(range(-len(inner), 0)), dtype=product.dtype) if inner else product), every
     size = dict(zip(left + right, x._a.shape + y._a.shape, strict=True))
     a = _ordered(x, left, batch, rows, inner)
     b = _ordered(y, right, batch, inner, columns)

@@ -510,11 +510,8 @@ def cross(input: Any, other: Any, dim: int | None = None, *, out: Any = None) ->
         raise RuntimeError(
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[axis]} and {b.shape[axis]}"
         )
-    x, y = p.operands(input, other)
-    if x is not a:
-        input = p.cast(input, BY_NUMPY[x.dtype])
-    if y is not b:
-        other = p.cast(other, BY_NUMPY[y.dtype])
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"expected scalar type {_scalar_name(a)} but found {_scalar_name(b)}")
     try:
         return given(out, Cross.apply(input, other, axis - a.ndim))
     except ValueError as error:
