@@ -50,6 +50,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.engine import door
 from lamina.engine.memory import empty, empty_like
 
 from . import abi, loader, threads
@@ -85,6 +86,11 @@ address: Callable[[np.ndarray], int] = _fast_address if _struct_as_expected() el
 def available() -> bool:
     """Whether oneDNN can be used; loads it."""
     return loader.load() is not None
+
+
+def worthwhile(size: int, least: int) -> bool:
+    """Whether a call of this size pays; always, where the engine is told to be oneDNN wherever it can."""
+    return size >= least or door.get_engine() == "onednn"
 
 
 # ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,8 @@ _CONSTANTS = {value: np.array([value], F32) for value in (0.0, 1.0, -1.0)}
 
 
 def _row(n: int) -> Desc | None:
-    return desc((n,), (4,))
+    # A single element may be a NumPy scalar, which has no memory that oneDNN could read.
+    return desc((n,), (4,)) if n > 1 else None
 
 
 def _eltwise(n: int, alg: int, alpha: float = 0.0, beta: float = 0.0) -> Plan | None:
