@@ -514,13 +514,19 @@ def check_writable(x: Variable) -> None:
 class CopySlices(Op):
     """base with a view of it replaced:   dL/dbase = dL/dy outside the view,   dL/dvalue = dL/dy inside."""
 
+    order: tuple | None = None  # of the base's axes in memory, outermost first, if it is not row-major
+
     @staticmethod
     def forward(ctx: Any, base: Any, value: Any, replay: tuple) -> Any:
         raise NotImplementedError("made by overwrite()")
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        inside = grad = grad.contiguous()
+        if ctx.order is None:
+            inside = grad = grad.contiguous()
+        else:  # in the base's memory order, in which alone the views can be found again
+            inverse = sorted(range(len(ctx.order)), key=ctx.order.__getitem__)
+            inside = grad = grad.permute(ctx.order).contiguous().permute(inverse)
         for op, arguments in ctx.replay:
             inside = op.apply(inside, *arguments)
         outside = None
@@ -563,6 +569,9 @@ def record_write(x: Any, value: Any) -> None:
         return
     ctx = _new(CopySlices)
     ctx.replay = x._replay
+    a = base._a
+    if not a.flags.c_contiguous:
+        ctx.order = tuple(sorted(range(a.ndim), key=lambda d: -a.strides[d]))
     ctx._attach((base, value, None))
     base._node, base._index, base._requires = ctx, 0, True
     base._rebased += 1
