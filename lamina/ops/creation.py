@@ -73,7 +73,7 @@ def _infer(data: Any) -> Any:
         _same_lengths(flat)
         flat = [x for part in flat for x in part]
     if flat and isinstance(flat[0], (str, bytes)):
-        raise TypeError(f"new(): invalid data type '{type(flat[0]).__name__}'")
+        raise ValueError(f"too many dimensions '{type(flat[0]).__name__}': a tensor holds numbers, but got {flat[0]!r}")
     if not flat:
         return np.asarray(np.array(items), dtype=_dtypes._Default.numpy)
     if any(isinstance(x, (Variable, np.ndarray)) or hasattr(x, "__array__") for x in flat):
