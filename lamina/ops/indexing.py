@@ -415,7 +415,7 @@ def copy_into(x: Any, value: Any) -> Any:
     """Write ``value``, which broadcasts to ``x``, into it and record it (the caller has checked that ``x`` is writable)."""
     if value._a.dtype is not x._a.dtype:
         value = cast(value, BY_NUMPY[x._a.dtype])
-    if x._base is None and x._requires and mode.enabled:
+    if x._base is None and mode.enabled and (x._requires or value._requires) and x._a.dtype.kind in "fc":
         result = Copy.apply(snapshot(x), value)
         bump(x)
         record_write(x, result)
