@@ -46,7 +46,7 @@ class _Formatter:
             return
         flat = flat.astype(np.float64)
         finite = flat[np.isfinite(flat) & (flat != 0)]
-        if finite.size == 0:  # nothing but zeros, NaN and inf: PyTorch does not align these
+        if finite.size == 0:  # zeros, NaN and inf do not count for the width, as in PyTorch
             return
         size = np.abs(finite)
         largest, smallest = size.max(), size.min()
@@ -57,7 +57,7 @@ class _Formatter:
             self.scientific = bool(largest / smallest > 1000.0 or largest > 1e8 or smallest < 1e-4)
         if _Options.sci_mode is not None:
             self.scientific = _Options.sci_mode
-        self._measure(flat)
+        self._measure(finite)
 
     def _measure(self, flat: np.ndarray) -> None:
         self.width = max((len(self._text(v)) for v in flat.tolist()), default=1)
