@@ -16,7 +16,9 @@ from lamina.nn import init
 SHAPES = ((3, 4), (8, 6), (4, 4, 3), (5, 2, 3, 3), (6, 4, 2, 3, 2), (60, 50))
 DTYPES = ("float32", "float64", "float16")
 # From seed 0, in PyTorch 2.13: xavier_uniform_ of a 2 × 2 matrix, and the first of a 4 × 5 matrix of kaiming_normal_.
-KNOWN = [-0.009169445373117924, 0.657006561756134, -1.0080204010009766, -0.9013375639915466, 0.5367715358734131, 0.43766501545906067]
+KNOWN = [
+    -0.009169445373117924, 0.657006561756134, -1.0080204010009766, -0.9013375639915466, 0.5367715358734131, 0.43766501545906067,
+]  # fmt: skip
 
 
 def same_draw(function, shape, dtype="float32", tolerance=0.0, transform=lambda x: x, seed=5):
@@ -48,7 +50,9 @@ def test_drawn_numbers(name, dtype):
 
 
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out", "FAN_OUT"])
-@pytest.mark.parametrize("nonlinearity", ["leaky_relu", "relu", "tanh", "selu", "linear", "sigmoid", "conv2d", "conv_transpose3d"])
+@pytest.mark.parametrize("nonlinearity", [
+    "leaky_relu", "relu", "tanh", "selu", "linear", "sigmoid", "conv2d", "conv_transpose3d",
+])  # fmt: skip
 def test_kaiming_settings(mode, nonlinearity):
     for name in ("kaiming_uniform_", "kaiming_normal_"):
         for a in (0, 5**0.5):
@@ -56,7 +60,8 @@ def test_kaiming_settings(mode, nonlinearity):
 
 
 @pytest.mark.parametrize("law", [
-    (0, 1, -2, 2), (0, 0.02, -2, 2), (0.5, 1, -0.2, 0.3), (3, 1, -1, 2), (0, -1, -2, 2), (0, 1, 1.5, 9), (0, 2, -0.1, 4), (0, 1, -1, 1),
+    (0, 1, -2, 2), (0, 0.02, -2, 2), (0.5, 1, -0.2, 0.3), (3, 1, -1, 2), (0, -1, -2, 2), (0, 1, 1.5, 9), (0, 2, -0.1, 4),
+    (0, 1, -1, 1),
 ])  # fmt: skip
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_trunc_normal(law, dtype):
@@ -161,7 +166,8 @@ def test_fans():
     (ValueError, lambda m, e: m.sparse_(e(3), 0.1)), (ValueError, lambda m, e: m.eye_(e(3))),
     (ValueError, lambda m, e: m.dirac_(e(3, 4))), (ValueError, lambda m, e: m.dirac_(e(3, 4, 3), 2)),
     (RuntimeError, lambda m, e: m.normal_(e(3), 0, -1)), (RuntimeError, lambda m, e: m.uniform_(e(3), 2, 1)),
-    (NotImplementedError, lambda m, e: m.kaiming_uniform_(e(3, 3).long())), (ZeroDivisionError, lambda m, e: m.xavier_normal_(e(0, 0))),
+    (NotImplementedError, lambda m, e: m.kaiming_uniform_(e(3, 3).long())),
+    (ZeroDivisionError, lambda m, e: m.xavier_normal_(e(0, 0))),
 ])  # fmt: skip
 def test_errors(error, function):
     torch = need_torch()
@@ -198,7 +204,8 @@ def test_old_names_warn(old):
 def test_parameters_are_filled_without_a_trace():
     p = nn.Parameter(lamina.empty(3, 3))
     for name, args in (
-        ("uniform_", ()), ("normal_", ()), ("trunc_normal_", ()), ("constant_", (2.0,)), ("ones_", ()), ("zeros_", ()), ("eye_", ()),
+        ("uniform_", ()), ("normal_", ()), ("trunc_normal_", ()), ("constant_", (2.0,)), ("ones_", ()), ("zeros_", ()),
+        ("eye_", ()),
         ("xavier_uniform_", ()), ("kaiming_normal_", ()), ("orthogonal_", ()), ("sparse_", (0.3,)),
     ):  # fmt: skip
         assert getattr(init, name)(p, *args) is p
@@ -220,5 +227,6 @@ def test_every_name_and_signature_of_torch():
 
 def test_known_weights_without_torch():
     lamina.manual_seed(0)
-    got = init.xavier_uniform_(lamina.empty(2, 2)).flatten().tolist() + init.kaiming_normal_(lamina.empty(4, 5)).flatten().tolist()[:2]
+    got = init.xavier_uniform_(lamina.empty(2, 2)).flatten().tolist()
+    got += init.kaiming_normal_(lamina.empty(4, 5)).flatten().tolist()[:2]
     np.testing.assert_allclose(got, KNOWN, rtol=1e-6)

@@ -421,7 +421,8 @@ def test_bad_states_change_nothing():
     broken = before.copy()
     broken.view(np.int32)[2] = 700  # "left" beyond the block
     for state, error in (
-        (lamina.zeros(5056, dtype=lamina.uint8), RuntimeError), (good[:10], RuntimeError), (lamina.from_numpy(broken), RuntimeError),
+        (lamina.zeros(5056, dtype=lamina.uint8), RuntimeError), (good[:10], RuntimeError),
+        (lamina.from_numpy(broken), RuntimeError),
         (good.to(lamina.float32), TypeError), (before, TypeError), (3, TypeError), (None, TypeError),
     ):  # fmt: skip
         with pytest.raises(error, match="set_state"):
@@ -517,7 +518,8 @@ def both(expression, seed=3):
 
 
 @pytest.mark.parametrize("expression", [
-    "torch.rand(2, 3)", "torch.rand((2, 3))", "torch.rand([2, 3])", "torch.rand(size=(2, 3))", "torch.rand(())", "torch.rand(0, 3)",
+    "torch.rand(2, 3)", "torch.rand((2, 3))", "torch.rand([2, 3])", "torch.rand(size=(2, 3))", "torch.rand(())",
+    "torch.rand(0, 3)",
     "torch.rand(4, dtype=torch.float64, requires_grad=True)", "torch.rand(torch.Size([4]))",
     "torch.rand(40, generator=g)", "torch.rand(3, out=torch.empty(3, dtype=torch.float64))",
     "torch.rand(7, out=torch.empty(0))", "torch.rand(3, layout=torch.strided, device='cpu', pin_memory=False)",
@@ -525,19 +527,23 @@ def both(expression, seed=3):
     "torch.randn(2, 3)", "torch.randn(50, generator=g, dtype=torch.float16)", "torch.randn(4, requires_grad=True)",
     "torch.randn(5, 4, out=torch.empty(4, 5).t())", "torch.randn(3, dtype=torch.complex128)",
     "torch.randint(5, (2, 3))", "torch.randint(-3, 5, (2, 3))", "torch.randint(high=5, size=(2,))",
-    "torch.randint(low=1, high=5, size=(2,))", "torch.randint(1, high=5, size=[2])", "torch.randint(7, (4,), dtype=torch.float32)",
+    "torch.randint(low=1, high=5, size=(2,))", "torch.randint(1, high=5, size=[2])",
+    "torch.randint(7, (4,), dtype=torch.float32)",
     "torch.randint(2, (9,), dtype=torch.bool)", "torch.randint(9, (3,), generator=g, dtype=torch.uint8)",
-    "torch.randint(9, (3,), out=torch.empty(3, dtype=torch.int16))", "torch.randint(9, (3,), dtype=torch.float32, requires_grad=True)",
+    "torch.randint(9, (3,), out=torch.empty(3, dtype=torch.int16))",
+    "torch.randint(9, (3,), dtype=torch.float32, requires_grad=True)",
     "torch.randperm(9)", "torch.randperm(0)", "torch.randperm(9, dtype=torch.int32, generator=g)",
     "torch.randperm(5, out=torch.empty(2, dtype=torch.int64))", "torch.randperm(5, dtype=torch.float32, requires_grad=True)",
     "torch.rand_like(torch.ones(2, 3))", "torch.rand_like(torch.ones(2, 3).t())", "torch.rand_like(torch.ones(4, 6)[:, ::2])",
     "torch.rand_like(torch.ones(2, 3, 4, 5), memory_format=torch.channels_last)", "torch.rand_like(torch.ones(2), generator=g)",
     "torch.rand_like(torch.ones(5, 4).t(), memory_format=torch.contiguous_format)", "torch.rand_like(torch.ones(()))",
     "torch.rand_like(torch.ones(2, dtype=torch.int64), dtype=torch.float64, requires_grad=True)",
-    "torch.randn_like(torch.ones(5, 4).t())", "torch.randn_like(torch.ones(5, 4))", "torch.randn_like(torch.ones(3), dtype=torch.float16)",
+    "torch.randn_like(torch.ones(5, 4).t())", "torch.randn_like(torch.ones(5, 4))",
+    "torch.randn_like(torch.ones(3), dtype=torch.float16)",
     "torch.randint_like(torch.ones(3), 5)", "torch.randint_like(torch.ones(3), 2, 5, dtype=torch.int64)",
     "torch.randint_like(torch.ones(3), torch.tensor(5))", "torch.randint_like(torch.ones(3), low=1, high=9)",
-    "torch.normal(2, 3, size=(4,))", "torch.normal(2., 3., (4,), generator=g, dtype=torch.float64)", "torch.normal(0., 1., [2, 20])",
+    "torch.normal(2, 3, size=(4,))", "torch.normal(2., 3., (4,), generator=g, dtype=torch.float64)",
+    "torch.normal(0., 1., [2, 20])",
     "torch.normal(torch.arange(4.), 2.)", "torch.normal(torch.arange(4.))", "torch.normal(1.5, torch.arange(4.))",
     "torch.normal(torch.arange(20.), torch.linspace(0, 1, 20))", "torch.normal(torch.zeros(3), torch.ones(2, 3))",
     "torch.normal(torch.zeros(2, 1, dtype=torch.float64), torch.ones(3))", "torch.normal(torch.zeros(3, requires_grad=True), 1.)",
@@ -566,10 +572,12 @@ def test_functions_and_methods(expression):
     lambda t: t.rand(), lambda t: t.rand(-1), lambda t: t.rand(2.5), lambda t: t.rand("a"), lambda t: t.rand(2, dtype=t.int64),
     lambda t: t.rand(2, device="cuda"), lambda t: t.rand(2, device="foo"), lambda t: t.rand(2, pin_memory=True),
     lambda t: t.rand(2, out=t.empty(2, dtype=t.float64), dtype=t.float32), lambda t: t.rand(2, generator=1),
-    lambda t: t.rand(2, names=("a",)), lambda t: t.randn(2, dtype=t.bool), lambda t: t.randint(5, 2), lambda t: t.randint(5.0, (2,)),
+    lambda t: t.rand(2, names=("a",)), lambda t: t.randn(2, dtype=t.bool), lambda t: t.randint(5, 2),
+    lambda t: t.randint(5.0, (2,)),
     lambda t: t.randint(5, 5, (2,)), lambda t: t.randint(0, (2,)), lambda t: t.randint(0, 300, (3,), dtype=t.uint8),
     lambda t: t.randint(2**63, (2,)), lambda t: t.randint(size=(2,)), lambda t: t.randperm(-1), lambda t: t.randperm(5.0),
-    lambda t: t.randperm(300, dtype=t.uint8), lambda t: t.randperm(3, dtype=t.bool), lambda t: t.rand_like(t.ones(2, dtype=t.int64)),
+    lambda t: t.randperm(300, dtype=t.uint8), lambda t: t.randperm(3, dtype=t.bool),
+    lambda t: t.rand_like(t.ones(2, dtype=t.int64)),
     lambda t: t.randint_like(t.ones(2), 5, 4), lambda t: t.rand_like([1.0]), lambda t: t.normal(2.0, 3.0),
     lambda t: t.rand_like(t.ones(3), memory_format=t.channels_last),
     lambda t: t.normal(t.zeros(3), -1.0), lambda t: t.normal(t.zeros(3), t.tensor([1.0, -1, 1])),
@@ -584,10 +592,12 @@ def test_functions_and_methods(expression):
     lambda t: t.multinomial(t.ones(0), 2, True), lambda t: t.multinomial(t.ones(3, 0), 2, True),
     lambda t: t.multinomial(t.tensor([[1.0, 0, 0], [0, 0, 0]]), 2), lambda t: t.multinomial(t.ones(3), 2, out=t.empty(2)),
     lambda t: t.empty(3).uniform_(2, 1), lambda t: t.empty(3).uniform_("a"), lambda t: t.empty(3).uniform_(0, float("inf")),
-    lambda t: t.empty(3).uniform_(-3e38, 3e38), lambda t: t.empty(3).uniform_(float("nan"), 1), lambda t: t.empty(3).uniform_(foo=1),
+    lambda t: t.empty(3).uniform_(-3e38, 3e38), lambda t: t.empty(3).uniform_(float("nan"), 1),
+    lambda t: t.empty(3).uniform_(foo=1),
     lambda t: t.empty(3, dtype=t.float16).uniform_(0, 70000), lambda t: t.empty(3).normal_(0, -1),
     lambda t: t.empty(3).random_(2.5), lambda t: t.empty(3).random_(0), lambda t: t.empty(3).random_(2**65),
-    lambda t: t.empty(3).geometric_(), lambda t: t.empty(1).expand(3).uniform_(), lambda t: t.empty(1).expand(3).bernoulli_(t.ones(3)),
+    lambda t: t.empty(3).geometric_(), lambda t: t.empty(1).expand(3).uniform_(),
+    lambda t: t.empty(1).expand(3).bernoulli_(t.ones(3)),
     lambda t: t.zeros(3, requires_grad=True).normal_(), lambda t: t.rand(3, out=t.zeros(3, requires_grad=True)),
 ])  # fmt: skip
 def test_errors(function):
@@ -608,7 +618,9 @@ def test_an_error_leaves_tensor_and_stream_as_they_were():
         assert x.tolist() == [1, 1, 1] and np.array_equal(lamina.get_rng_state().numpy(), before)
 
 
-@pytest.mark.parametrize("name, args", [("uniform_", ()), ("normal_", ()), ("bernoulli_", (0.5,)), ("random_", (5,)), ("exponential_", ())])
+@pytest.mark.parametrize("name, args", [
+    ("uniform_", ()), ("normal_", ()), ("bernoulli_", (0.5,)), ("random_", (5,)), ("exponential_", ()),
+])  # fmt: skip
 def test_filling_cuts_the_gradient(name, args):
     for library in (lamina, need_torch()):
         x = library.ones(4, requires_grad=True)
