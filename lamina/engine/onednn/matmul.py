@@ -104,7 +104,7 @@ def _multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> Any:
 @fast(min_size=256)
 def matmul(a: np.ndarray, b: np.ndarray) -> Any:
     """The matrix products a·b over the last two axes, the axes before them broadcast."""
-    if a.dtype != F32 or b.dtype != F32 or not worthwhile(a.size * b.shape[-1], SMALL):
+    if a.dtype != F32 or b.dtype != F32 or not a.size or not worthwhile(a.size * b.shape[-1], SMALL):
         return NotImplemented
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:     # one large product instead of many small ones
         y = _multiply(a.reshape(-1, a.shape[-1]), b, None)
@@ -115,7 +115,7 @@ def matmul(a: np.ndarray, b: np.ndarray) -> Any:
 @fast(min_size=64)
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> Any:
     """x·weightᵀ + bias for x (*, in), weight (out, in) and bias (out)."""
-    if x.dtype != F32 or weight.dtype != F32 or not worthwhile(x.size * len(weight), SMALL):
+    if x.dtype != F32 or weight.dtype != F32 or not x.size or not worthwhile(x.size * len(weight), SMALL):
         return NotImplemented
     if bias is not None:
         if bias.dtype != F32:
