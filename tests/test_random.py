@@ -46,11 +46,12 @@ GOLDEN = (
     ("torch.empty(2).log_normal_()", [1.3203119039535522, 44.223819732666016]),
     ("torch.randn(17, dtype=torch.float16)[[0, 16]]", [-0.0250244140625, 0.3603515625]),
 )  # fmt: skip
-GOLDEN_STATE = "793a35294553e555e598b23253347d4d09eb633bd42d8c4ba1aea700e708cf6f"
+GOLDEN_STATE = "c6b2ee6d52aed50e38595305125ec548e64e6e6baeefeca3c5d31dd0c42e1e95"
 
 
 def digest(state):
-    return hashlib.sha256(np.asarray(state).tobytes()).hexdigest()
+    """Of all but the normal number that may be waiting, whose last bit is the C library's."""
+    return hashlib.sha256(np.asarray(state)[:5024].tobytes()).hexdigest()
 
 
 def test_known_numbers_without_torch():
@@ -84,14 +85,20 @@ class Twins:
 
     def same_state(self, what):
         a, b = self.ours.state_bytes(), self.theirs.get_state().numpy()
-        assert np.array_equal(a, b), f"the stream is elsewhere after {what}: bytes {np.flatnonzero(a != b)[:8]} differ"
+        # the normal number that waits for the next call rests on the C library
+        np.testing.assert_allclose(a[5024:5032].view(np.float64), b[5024:5032].view(np.float64), rtol=2e-15, atol=1e-15)
+        different = np.flatnonzero(np.delete(a != b, np.s_[5024:5032]))
+        assert not different.size, f"the stream is elsewhere after {what}: bytes {different[:8]} differ"
 
     def same(self, ours, theirs, what):
         theirs = theirs.numpy()
         assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
         if ours.dtype == np.float64 or what[0] in ("exponential_", "cauchy_", "log_normal_"):
             # these rest on the C library's float64 log, sin, cos, tan, exp
-            np.testing.assert_allclose(ours, theirs, rtol=2e-15 if ours.dtype == np.float64 else 1.2e-7, err_msg=str(what))
+            wide = ours.dtype == np.float64
+            np.testing.assert_allclose(
+                ours, theirs, rtol=2e-15 if wide else 1.2e-7, atol=1e-15 if wide else 0, err_msg=str(what)
+            )
         else:
             different = np.flatnonzero(ours != theirs)
             assert not different.size, f"{what}: {different.size} of {ours.size} differ, first at {different[0]}"
