@@ -96,7 +96,7 @@ def test_sequential(act):
     same(SEQUENTIAL[act], lambda t: t.nn.Sequential(*layers(t)))
 
 
-@pytest.mark.parametrize("act", ["len", "first", "slice", "delete", "append", "extend", "add", "mul", "pop", "call", "set", "iterate"])
+@pytest.mark.parametrize("act", "len first slice delete append extend add mul pop call set iterate".split())
 def test_sequential_by_name(act):
     same(SEQUENTIAL[act], lambda t: t.nn.Sequential(named(t)))
 

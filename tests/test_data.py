@@ -326,7 +326,8 @@ def test_generator_argument(torch):
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 4}, {"batch_size": 4, "drop_last": True}, {"batch_size": None}], ids=str)
 def test_iterable_dataset(settings, torch):
     tdata = torch.utils.data
-    assert [plain(b) for b in DataLoader(Stream(), **settings)] == [plain(b) for b in tdata.DataLoader(torch_stream(torch), **settings)]
+    expected = [plain(b) for b in tdata.DataLoader(torch_stream(torch), **settings)]
+    assert [plain(b) for b in DataLoader(Stream(), **settings)] == expected
     for name in ("shuffle", "sampler", "batch_sampler"):
         with pytest.raises(ValueError, match=name):
             DataLoader(Stream(), **{name: [[0]]})

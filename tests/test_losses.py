@@ -198,7 +198,8 @@ def test_integers(torch):
         results = []
         for t in (lamina, torch):
             try:
-                results.append(array(getattr(t.nn.functional, name)(t.from_numpy(a), t.from_numpy(b), reduction=reduction)).tolist())
+                function = getattr(t.nn.functional, name)
+                results.append(array(function(t.from_numpy(a), t.from_numpy(b), reduction=reduction)).tolist())
             except Exception as error:
                 results.append(type(error).__name__)
         assert results[0] == results[1], (name, reduction)
@@ -254,14 +255,15 @@ def test_gradients_of_gradients(reduction):
 
     for shape in ((3, 4), (2, 3, 2)):
         w = lamina.from_numpy(weights(shape, np.float64))
-        for settings in ({}, {"weight": w, "ignore_index": 1}, {"weight": w, "label_smoothing": 0.2, "ignore_index": 1}, {"label_smoothing": 0.2}):
+        weighted, smooth = {"weight": w, "ignore_index": 1}, {"label_smoothing": 0.2}
+        for settings in ({}, weighted, smooth, {**weighted, **smooth}):
             y = lamina.from_numpy(classes(shape))
             function = lambda x, y=y, s=settings: F.cross_entropy(x, y, reduction=reduction, **s)  # noqa: E731
             assert gradcheck(function, (variable(shape),))
             assert gradgradcheck(function, (variable(shape),))
-        nll = lambda x, y=y: F.nll_loss(x, y, weight=w, reduction=reduction)  # noqa: E731
+        nll = lambda x, y=y, w=w: F.nll_loss(x, y, weight=w, reduction=reduction)  # noqa: E731
         assert gradcheck(nll, (variable(shape),)) and gradgradcheck(nll, (variable(shape),))
-        soft = lambda x, q: F.cross_entropy(x, q, weight=w, reduction=reduction, label_smoothing=0.1)  # noqa: E731
+        soft = lambda x, q, w=w: F.cross_entropy(x, q, w, reduction=reduction, label_smoothing=0.1)  # noqa: E731
         assert gradcheck(soft, (variable(shape), variable(shape, 1)))
         assert gradgradcheck(soft, (variable(shape), variable(shape, 1)))
         for function in (F.mse_loss, F.l1_loss):

@@ -687,7 +687,7 @@ def test_registration_hooks():
                 stack.enter_context(register(lambda m, name, v, kind=kind, log=log: log.append((kind, name))))
             stack.enter_context(
                 module.register_module_module_registration_hook(
-                    lambda m, n, v: t.nn.Tanh() if isinstance(v, t.nn.ReLU) else None
+                    lambda m, n, v, t=t: t.nn.Tanh() if isinstance(v, t.nn.ReLU) else None
                 )
             )
             m = make_net(t)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import importlib
 import pickle
 
@@ -287,7 +288,7 @@ def test_closure_and_hooks(torch):
         p = t.nn.Parameter(t.ones(2))
         optimizer = t.optim.SGD([p], lr=0.1)
         optimizer.register_step_pre_hook(lambda o, a, k, log=log: log.append(("pre", len(a), sorted(k))))
-        optimizer.register_step_post_hook(lambda o, a, k, log=log: log.append(("post", p.tolist())))
+        optimizer.register_step_post_hook(lambda o, a, k, log=log, p=p: log.append(("post", p.tolist())))
 
         def closure(t=t, p=p, optimizer=optimizer, log=log):
             log.append(t.is_grad_enabled())
@@ -458,7 +459,7 @@ def test_differentiable_steps(case, torch):
                 self.module = module
 
             def __getattr__(self, name):
-                return lambda *a, _kind=getattr(self.module, name), **k: _kind(*a, differentiable=True, **k)
+                return functools.partial(getattr(self.module, name), differentiable=True)
 
         optimizer = make(Differentiable(t.optim), [p])
         for i in range(2):

@@ -629,6 +629,7 @@ def inplace(function: Any, name: str) -> Any:
         return overwrite(self, result)
 
     method.__name__ = method.__qualname__ = name
+    method.__wrapped__ = function  # type: ignore[attr-defined]  # its arguments are the method's
     method.__doc__ = f"In-place form of :func:`{function.__name__}`: writes the result into this tensor and returns it."
     return method
 

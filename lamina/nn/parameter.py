@@ -15,7 +15,7 @@ __all__ = ["Buffer", "Parameter", "UninitializedBuffer", "UninitializedParameter
 
 
 def _leaf(cls: type, array: np.ndarray, requires_grad: bool) -> Any:
-    t = object.__new__(cls)
+    t: Any = object.__new__(cls)
     t._a = array
     if requires_grad:
         t.requires_grad_(True)
@@ -64,7 +64,7 @@ class Parameter(Tensor):
                     twin.__dict__[name] = copy.deepcopy(value, memo)
         return memo[id(self)]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return "Parameter containing:\n" + super().__repr__()
 
 
@@ -98,7 +98,7 @@ class _Uninitialized(Tensor):
         """
         dtypes.check_device(device)
         self._a = np.empty(tuple(shape), self._a.dtype if dtype is None else dtypes.to_numpy(dtype))
-        self.__class__ = self.cls_to_become  # type: ignore[assignment]
+        self.__class__ = self.cls_to_become
 
     @property
     def shape(self) -> Any:
@@ -107,11 +107,11 @@ class _Uninitialized(Tensor):
             "module. A state dict with uninitialized entries loads into uninitialized parameters only."
         )
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"<{type(self).__name__}>"
 
 
-class UninitializedParameter(_Uninitialized, Parameter):
+class UninitializedParameter(_Uninitialized, Parameter):  # type: ignore[misc]
     """A parameter whose shape the first input decides, as the lazy layers have it.
 
     Args:

@@ -78,7 +78,7 @@ class Adam(Optimizer):
                     raise ValueError(f"Tensor {name} must be 1-element, but it has {value.numel()}")
         check_at_least_zero(learning__rate=lr, epsilon__value=eps)
         for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
+            if not 0.0 <= scalar(beta) < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
         check_at_least_zero(weight_decay__value=weight_decay)
         if {type(scalar(b)) for b in betas} != {float} or isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
@@ -230,17 +229,17 @@ class Optimizer:
                 "loaded state dict contains a parameter group that doesn't match the size of optimizer's group: "
                 f"{saved_sizes}, but the optimizer has {sizes}"
             )
-        owners = {
-            key: (p, group) for group, old in zip(groups, saved) for key, p in zip(old["params"], group["params"])
-        }
-        settings = {key: old for old in saved for key in old["params"]}
+        owners: dict[Any, tuple[Any, StateDict]] = {}  # key → parameter and saved settings
+        for group, old in zip(groups, saved, strict=True):
+            owners.update((key, (p, old)) for key, p in zip(old["params"], group["params"], strict=True))
         state: defaultdict[Any, Any] = defaultdict(dict)
         for key, value in state_dict["state"].items():
             if key in owners:
-                state[owners[key][0]] = _fitted(owners[key][0], value, settings[key])
+                param, settings = owners[key]
+                state[param] = _fitted(param, value, settings)
             else:
                 state[key] = value
-        for group, old in zip(groups, saved):
+        for group, old in zip(groups, saved, strict=True):
             old["params"] = group["params"]
             if "param_names" in group:
                 old.setdefault("param_names", group["param_names"])

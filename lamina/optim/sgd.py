@@ -74,7 +74,7 @@ class SGD(Optimizer):
             raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
         check_at_least_zero(learning__rate=lr)
         for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
-            if value < 0.0:
+            if scalar(value) < 0.0:
                 raise ValueError(f"Invalid {name} value: {value}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")

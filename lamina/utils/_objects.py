@@ -26,5 +26,5 @@ def as_own_tensor(value: Any) -> Tensor | None:
     if isinstance(value, Tensor):
         return value
     if hasattr(type(value), "__torch_function__"):
-        return from_numpy(value.detach().cpu().numpy())  # type: ignore[no-any-return]
+        return from_numpy(value.detach().cpu().numpy())
     return None

@@ -50,21 +50,19 @@ def _number(x: float, dtype: np.dtype) -> ndarray:
     return np.array(x, dtype)
 
 
-def _blocks(grad: ndarray, *arrays: ndarray) -> Iterator[tuple[ndarray, ...]]:
-    """Flat views of `arrays`, and of the gradient in their order, in pieces of at most `BLOCK` elements."""
+def _blocks(grad: ndarray, *arrays: ndarray) -> Iterator[tuple[ndarray, ...]] | None:
+    """The gradient and flat views of `arrays` in pieces of at most `BLOCK` elements; None if they have no flat view."""
     p = arrays[0]
-    order = "K" if all(a.strides == p.strides for a in arrays) else "C"
+    order: Any = "K" if all(a.strides == p.strides for a in arrays) else "C"
     flat = [a.ravel(order) for a in arrays]
     if not all(np.may_share_memory(f, a) for f, a in zip(flat, arrays, strict=True)):
-        yield (grad, *arrays)  # not dense: there is no flat view
-        return
+        return None
     if grad.strides != p.strides:
         copy = np.empty_like(p)
         copy[...] = grad
         grad = copy
-    grad = grad.ravel(order)
-    for i in range(0, p.size, BLOCK):
-        yield (grad[i : i + BLOCK], *(a[i : i + BLOCK] for a in flat))
+    flat.insert(0, grad.ravel(order))
+    return (tuple(a[i : i + BLOCK] for a in flat) for i in range(0, p.size, BLOCK))
 
 
 def sgd_update(
@@ -81,13 +79,11 @@ def sgd_update(
 ) -> None:
     """b ← μ·b + (1 − τ)·g (g itself at `first`);   p ← p − lr·b, or without a buffer − lr·g."""
     if p.size > BLOCK:
-        arrays = (p,) if buffer is None else (p, buffer)
-        for piece in _blocks(grad, *arrays):
-            if piece[1] is p:
-                break
-            b = None if buffer is None else piece[2]
-            sgd_update(piece[1], piece[0], b, lr, momentum, dampening, decay, nesterov, maximize, first)
-        else:
+        pieces = _blocks(grad, p) if buffer is None else _blocks(grad, p, buffer)
+        if pieces is not None:
+            for g, *some in pieces:
+                b = None if buffer is None else some[1]
+                sgd_update(some[0], g, b, lr, momentum, dampening, decay, nesterov, maximize, first)
             return
     dtype = p.dtype
     t = _scratch(0, p)
@@ -128,39 +124,42 @@ def adam_update(
     `largest`, if given, becomes max(largest, v) and stands in for v. Decay is added to the gradient, or `decoupled`
     shrinks p before.
     """
-    settings = (step, lr, beta1, beta2, eps, decay, decoupled, maximize)
-    arrays = (p, m, v) if largest is None else (p, m, v, largest)
+    # lr·m̂/(√v̂ + ε) with the corrections moved out of the arrays
+    root = (1 - beta2**step) ** 0.5
+    size, floor = lr * root / (1 - beta1**step), eps * root
+    factors = (beta1, beta2, size, floor, (1 - lr * decay if decoupled else decay) if decay else None)
+    _adam((p, m, v) if largest is None else (p, m, v, largest), grad, factors, decoupled, maximize)
+
+
+def _adam(
+    arrays: tuple[ndarray, ...], grad: ndarray, factors: tuple[Any, ...], decoupled: bool, maximize: bool
+) -> None:
+    p, m, v = arrays[:3]
     dtype = p.dtype
     if dtype == np.float16:  # squares of gradients underflow in half precision
-        wide = [a.astype(np.float32) for a in arrays]
-        adam_update(wide[0], grad.astype(np.float32), *wide[1:3], wide[3] if largest is not None else None, *settings)
+        wide = tuple(a.astype(np.float32) for a in arrays)
+        _adam(wide, grad.astype(np.float32), factors, decoupled, maximize)
         for a, w in zip(arrays, wide, strict=True):
             a[...] = w
         return
     if dtype.kind == "c":  # real and imaginary parts are parameters of their own
         for part in ("real", "imag"):
-            real = [getattr(a, part) for a in arrays]
-            adam_update(
-                real[0], getattr(grad, part), *real[1:3], real[3] if largest is not None else None, *settings
-            )
+            _adam(tuple(getattr(a, part) for a in arrays), getattr(grad, part), factors, decoupled, maximize)
         return
     if p.size > BLOCK:
-        for piece in _blocks(grad, *arrays):
-            if piece[1] is p:
-                break
-            adam_update(piece[1], piece[0], *piece[2:4], piece[4] if largest is not None else None, *settings)
-        else:
+        pieces = _blocks(grad, *arrays)
+        if pieces is not None:
+            for g, *some in pieces:
+                _adam(tuple(some), g, factors, decoupled, maximize)
             return
-    # lr·m̂/(√v̂ + ε) with the corrections moved out of the arrays
-    root = (1 - beta2**step) ** 0.5
-    size, floor = lr * root / (1 - beta1**step), eps * root
+    beta1, beta2, size, floor, decay = factors
     multiply, add = np.multiply, np.add
     t = _scratch(0, p)
     if maximize:
         grad = np.negative(grad, _scratch(1, p))
-    if decay:
+    if decay is not None:
         if decoupled:
-            multiply(p, _number(1 - lr * decay, dtype), p)
+            multiply(p, _number(decay, dtype), p)
         else:
             grad = add(multiply(p, _number(decay, dtype), t), grad, _scratch(1, p))
     multiply(m, _number(beta1, dtype), m)
@@ -168,8 +167,8 @@ def adam_update(
     multiply(v, _number(beta2, dtype), v)
     multiply(grad, grad, t)
     add(v, multiply(t, _number(1 - beta2, dtype), t), v)
-    if largest is not None:
-        v = np.maximum(largest, v, out=largest)
+    if len(arrays) == 4:
+        v = np.maximum(arrays[3], v, out=arrays[3])
     np.sqrt(v, t)
     add(t, _number(floor, dtype), t)
     np.divide(m, t, t)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina._tensor import Tensor
 from lamina.autograd.graph import Op, Version, mode, wrap
 from lamina.nn.modules._state import _WrappedHook
-from lamina._tensor import Tensor
 from lamina.utils.hooks import RemovableHandle
 
 if TYPE_CHECKING:
@@ -343,7 +343,8 @@ class _Passed:
             (i, v._a.shape, v._a.dtype) for i, v in enumerate(values) if isinstance(v, Tensor) and not v.requires_grad
         ]
         passed = list(values)
-        for i, t in zip(self.where, BackwardHookFunction.apply(on_backward, *(values[i] for i in self.where))):
+        results = BackwardHookFunction.apply(on_backward, *(values[i] for i in self.where))
+        for i, t in zip(self.where, results, strict=True):
             if values[i]._version is None:
                 values[i]._version = Version()
             # The same memory, in the order that its user believes in.

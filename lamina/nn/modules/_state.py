@@ -69,7 +69,8 @@ class _Snapshot:
     """What a module tree holds, so that a failed load can be undone."""
 
     def __init__(self, root: Module) -> None:
-        self.stores = [(store, dict(store)) for m in root.modules() for store in (m._parameters, m._buffers)]
+        stores: list[dict[str, Any]] = [s for m in root.modules() for s in (m._parameters, m._buffers)]
+        self.stores = [(store, dict(store)) for store in stores]
         tensors = {id(t): t for store, _ in self.stores for t in store.values() if t is not None and not is_lazy(t)}
         self.values = [(t, t.detach().clone()) for t in tensors.values()]
 
@@ -186,7 +187,7 @@ class StateMethods:
         """
         if args:
             warnings.warn("state_dict() takes keyword arguments only in future", FutureWarning, stacklevel=2)
-            given = dict(zip(("destination", "prefix", "keep_vars"), args))
+            given = dict(zip(("destination", "prefix", "keep_vars"), args, strict=False))
             destination = given.get("destination") if destination is None else destination
             prefix = prefix or given.get("prefix", "")
             keep_vars = keep_vars or given.get("keep_vars", False)
@@ -209,7 +210,7 @@ class StateMethods:
             if getattr(hook, "_from_public_api", False):
                 raise RuntimeError("state_dict post-hook must return None")
             destination = replacement
-        return destination  # type: ignore[no-any-return]
+        return destination
 
     # -- loading ---------------------------------------------------------------------------------------------
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lamina._tensor import Tensor
 from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
-from lamina._tensor import Tensor
 
 __all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
 

@@ -8,10 +8,10 @@ from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Va
 from itertools import chain, groupby
 from typing import Any, TypeVar
 
-from lamina.nn.modules.module import Module
-from lamina.utils._objects import typename
-from lamina.nn.parameter import Parameter
 from lamina._tensor import Tensor
+from lamina.nn.modules.module import Module
+from lamina.nn.parameter import Parameter
+from lamina.utils._objects import typename
 
 __all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 

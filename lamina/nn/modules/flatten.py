@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lamina.nn.modules.module import Module
 from lamina._tensor import Tensor
+from lamina.nn.modules.module import Module
 
 __all__ = ["Flatten", "Unflatten"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lamina._tensor import Tensor
 from lamina.nn import functional as F
 from lamina.nn import init
 from lamina.nn.modules.module import Module
 from lamina.nn.modules.utils import new_parameter
 from lamina.nn.parameter import Parameter
-from lamina._tensor import Tensor
 
 __all__ = ["Identity", "Linear"]
 

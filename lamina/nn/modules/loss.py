@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from lamina._tensor import Tensor
 from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
 from lamina.ops.loss import reduction_of
-from lamina._tensor import Tensor
 
 __all__ = ["CrossEntropyLoss", "L1Loss", "MSELoss", "NLLLoss"]
 

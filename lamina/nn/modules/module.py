@@ -14,7 +14,7 @@ from lamina._tensor import Tensor
 from lamina.autograd import no_grad
 from lamina.autograd.graph import wrap
 from lamina.nn.modules import _hooks
-from lamina.nn.modules._hooks import (
+from lamina.nn.modules._hooks import (  # noqa: F401  # the global hooks are reached as PyTorch's are, in this module
     HookMethods,
     register_module_backward_hook,
     register_module_buffer_registration_hook,
@@ -26,20 +26,10 @@ from lamina.nn.modules._hooks import (
     register_module_parameter_registration_hook,
 )
 from lamina.nn.modules._state import StateMethods
-from lamina.utils._objects import typename
 from lamina.nn.parameter import Buffer, Parameter
+from lamina.utils._objects import typename
 
-__all__ = [
-    "Module",
-    "register_module_backward_hook",
-    "register_module_buffer_registration_hook",
-    "register_module_forward_hook",
-    "register_module_forward_pre_hook",
-    "register_module_full_backward_hook",
-    "register_module_full_backward_pre_hook",
-    "register_module_module_registration_hook",
-    "register_module_parameter_registration_hook",
-]
+__all__ = ["Module"]
 
 T = TypeVar("T", bound="Module")
 
@@ -569,6 +559,10 @@ class Module(HookMethods, StateMethods):
     def half(self: T) -> T:
         """Convert all floating-point parameters and buffers to float16; returns the module."""
         return self._cast(dtypes.float16)
+
+    def cuda(self: T, device: Any = None) -> T:
+        """Raises: there is no other device than the CPU."""
+        return self._apply(lambda t: t.cuda(device))
 
     def cpu(self: T) -> T:
         """Returns the module: all memory is the CPU's."""

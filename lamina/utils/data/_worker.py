@@ -63,7 +63,7 @@ class Failure:
         """Raise the exception, with the worker's traceback as its message."""
         message = f"Caught {self.kind.__name__} {self.where}.\nOriginal {self.text}"
         if self.kind is KeyError:
-            message = _Verbatim(message)  # type: ignore[assignment]  # str(KeyError) shows its argument's repr
+            message = _Verbatim(message)  # str(KeyError) shows its argument's repr
         try:
             error = self.kind(message)
         except Exception:  # a constructor of another form

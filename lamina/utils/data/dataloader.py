@@ -177,7 +177,7 @@ class DataLoader(Generic[T_co]):
             else:
                 sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
         if batch_size is not None and batch_sampler is None:
-            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)  # type: ignore[arg-type]
 
         self.dataset = dataset
         self.num_workers = num_workers
@@ -242,7 +242,7 @@ class DataLoader(Generic[T_co]):
             self._iterator = self._get_iterator()
         else:
             self._iterator._reset(self)
-        return self._iterator  # type: ignore[no-any-return]
+        return self._iterator
 
     def _get_iterator(self) -> _Iterator:
         return _SingleProcessIterator(self) if self.num_workers == 0 else _MultiProcessIterator(self)
@@ -451,13 +451,13 @@ class _MultiProcessIterator(_Iterator):
             raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
         for pipe in ready:  # a message that a worker sent before its end counts more than its end
             if pipe in by_pipe:
-                worker = by_pipe[pipe]  # type: ignore[index]
+                worker = by_pipe[pipe]
                 try:
                     return worker, pickle.loads(pipe.recv_bytes())  # type: ignore[union-attr]
                 except (EOFError, OSError):
                     break
         else:
-            worker = by_process[ready[0]]  # type: ignore[index]
+            worker = by_process[ready[0]]
         worker.process.join(timeout=1)
         raise worker.died()
 

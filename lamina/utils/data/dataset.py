@@ -164,7 +164,7 @@ class ConcatDataset(Dataset[T_co]):
         which = bisect.bisect_right(self.cumulative_sizes, idx)
         if which == len(self.datasets):
             raise IndexError(f"index {idx} is out of range for {len(self)} samples")
-        return self.datasets[which][idx - (self.cumulative_sizes[which - 1] if which else 0)]  # type: ignore[no-any-return]
+        return self.datasets[which][idx - (self.cumulative_sizes[which - 1] if which else 0)]
 
 
 class ChainDataset(IterableDataset[Any]):

@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from lamina.ops.creation import as_tensor
 from lamina._dtypes import float64
+from lamina.ops.creation import as_tensor
 from lamina.random import Generator
 from lamina.random.distributions import random_
 from lamina.random.sampling import multinomial, randperm
