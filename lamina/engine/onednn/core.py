@@ -84,8 +84,11 @@ address: Callable[[np.ndarray], int] = _fast_address if _struct_as_expected() el
 
 
 def available() -> bool:
-    """Whether oneDNN can be used; loads it."""
-    return loader.load() is not None
+    """Whether oneDNN can be used; loads it. Where it cannot, the engine becomes the reference."""
+    if loader.load() is None:
+        door.set_engine("reference")
+        return False
+    return True
 
 
 def worthwhile(size: int, least: int) -> bool:
@@ -597,7 +600,7 @@ def reorder_into(array: np.ndarray, out: np.ndarray, target: Desc, source: Desc 
     _reorder[intern(source), intern(target)].run(array, out)
 
 
-_blocked: dict[tuple[int, Desc], tuple[Any, Any, np.ndarray]] = {}
+_blocked: dict[tuple[int, Desc | None, Desc], tuple[Any, Any, np.ndarray]] = {}
 
 
 def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc | None = None) -> np.ndarray:
@@ -607,6 +610,7 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     The copy lives as long as the array. `source` describes the weight where the kernel sees it otherwise
     than its shape says, as with groups. With `version` None nothing is kept.
     """
+    seen_as = source
     if source is None:
         source = spec(weight)
         if source is None:
@@ -616,7 +620,8 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     if version is None:
         return reorder(weight, target, source)
     target = intern(target)
-    key = id(weight), target
+    # A square weight of a transposed convolution is seen both ways round, and both may want equal layouts.
+    key = id(weight), seen_as, target
     found = _blocked.get(key)
     if found is not None and found[1] == version and found[0]() is weight:
         return found[2]
