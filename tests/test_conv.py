@@ -720,3 +720,17 @@ def test_bad_pads_raise_as_in_torch(x, amounts, mode, message):
 
 def test_only_a_constant_has_a_value():
     same_error(lambda m, x: m.nn.functional.pad(x, (1, 1), "reflect", 3.0), zeros(1, 1, 5), match="value")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_square_transposed_convolution_keeps_its_two_weights_apart(groups):
+    """With as many channels in as out, forward and gradient want the weight in one layout, seen two ways round."""
+    x, w, b = normal(1, 32, 9, 9), normal(32, 32 // groups, 3, 3), normal(32)
+
+    def twice(m, x, w, b):
+        for _ in range(2):
+            y = m.nn.functional.conv_transpose2d(x, w, b, padding=1, groups=groups)
+            y.sum().backward(retain_graph=True)
+        return y
+
+    compare(twice, x, w, b, **tolerance("float32", 32 * 9 * 2))
