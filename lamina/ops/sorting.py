@@ -107,6 +107,8 @@ def topk(input: Any, k: int, dim: int | None = None, largest: bool = True, sorte
     Raises ``RuntimeError`` if ``k`` is negative or more than there are.
     """
     a, count = _real(input, "topk", "topk"), _integer(k, "k")
+    if a.dtype.kind == "b":
+        raise RuntimeError("topk does not support bool dtypes on CPU")
     d = wrap_dim(-1 if dim is None else dim, a.ndim)
     n = a.shape[d] if a.ndim else 1
     if not 0 <= count <= n:

@@ -102,7 +102,10 @@ def _runs(table: ndarray) -> tuple[ndarray, ndarray]:
 
 
 def _table(x: ndarray, dim: int | None) -> ndarray:
-    return x.reshape(-1, 1) if dim is None else np.moveaxis(x, dim, 0).reshape(x.shape[dim], -1)
+    if dim is None:
+        return x.reshape(-1, 1)
+    n = x.shape[dim]
+    return np.moveaxis(x, dim, 0).reshape(n, x.size // n if n else 1)
 
 
 def _found(x: ndarray, dim: int | None, at: ndarray) -> ndarray:
