@@ -168,8 +168,8 @@ def test_packed_sequences(kind, two, ordered, each_engine):
 def test_gradients_of_gradients(kind):
     lamina.manual_seed(0)
     name, *nonlinearity = kind.split()
-    module = getattr(nn, name)(2, 3, **({"nonlinearity": "relu"} if nonlinearity else {})).double()
-    x = lamina.randn(3, 2, 2, dtype=lamina.float64, requires_grad=True)
+    module = getattr(nn, name)(1, 2, **({"nonlinearity": "relu"} if nonlinearity else {})).double()
+    x = lamina.randn(2, 2, 1, dtype=lamina.float64, requires_grad=True)
     weights = [p.detach().clone().requires_grad_() for p in module.parameters()]
 
     def run(x, *weights):
@@ -179,7 +179,7 @@ def test_gradients_of_gradients(kind):
 
 
 def _functional(kind, x, weights):
-    zero = lamina.zeros(1, x.shape[1], 3, dtype=x.dtype)
+    zero = lamina.zeros(1, x.shape[1], 2, dtype=x.dtype)
     settings = (list(weights), True, 1, 0.0, True, False, False)
     if kind == "LSTM":
         return lamina.lstm(x, (zero, zero), *settings)
@@ -189,11 +189,11 @@ def _functional(kind, x, weights):
 
 def test_gradients_of_gradients_of_packed_sequences_and_projections():
     lamina.manual_seed(0)
-    sizes = lamina.tensor([2, 2, 1])
-    x = lamina.randn(5, 2, dtype=lamina.float64, requires_grad=True)
-    h = lamina.randn(2, 2, 2, dtype=lamina.float64, requires_grad=True)
-    s = lamina.randn(2, 2, 3, dtype=lamina.float64, requires_grad=True)
-    shapes = [(12, 2), (12, 2), (12,), (12,), (2, 3)] * 2
+    sizes = lamina.tensor([2, 1])
+    x = lamina.randn(3, 1, dtype=lamina.float64, requires_grad=True)
+    h = lamina.randn(2, 2, 1, dtype=lamina.float64, requires_grad=True)
+    s = lamina.randn(2, 2, 2, dtype=lamina.float64, requires_grad=True)
+    shapes = [(8, 1), (8, 1), (8,), (8,), (1, 2)] * 2
     weights = [lamina.randn(*shape, dtype=lamina.float64, requires_grad=True) for shape in shapes]
 
     def run(x, h, s, *weights):
