@@ -18,7 +18,17 @@ from lamina import engine as engines
 from lamina import nn
 from lamina.autograd import gradcheck, gradgradcheck
 
-SHAPES = [(6, 3), (8, 16), (4, 3, 5), (4, 8, 7), (2, 3, 4, 5), (4, 10, 4, 4), (2, 16, 3, 3), (2, 3, 2, 3, 4), (3, 8, 2, 2, 2)]
+SHAPES = [
+    (6, 3),
+    (8, 16),
+    (4, 3, 5),
+    (4, 8, 7),
+    (2, 3, 4, 5),
+    (4, 10, 4, 4),
+    (2, 16, 3, 3),
+    (2, 3, 2, 3, 4),
+    (3, 8, 2, 2, 2),
+]
 LAYERS = {2: "BatchNorm1d", 3: "BatchNorm1d", 4: "BatchNorm2d", 5: "BatchNorm3d"}
 
 
@@ -28,7 +38,10 @@ def values(shape, dtype="float32", seed=0):
 
 def statistics(c, dtype="float32"):
     rng = np.random.default_rng(9)
-    return [a.astype(dtype) for a in (rng.standard_normal(c), rng.random(c) + 0.5, rng.random(c) + 0.5, rng.standard_normal(c))]
+    return [
+        a.astype(dtype)
+        for a in (rng.standard_normal(c), rng.random(c) + 0.5, rng.random(c) + 0.5, rng.standard_normal(c))
+    ]
 
 
 def normalised(t, x, w, b, mean, var, **settings):
@@ -46,7 +59,15 @@ def test_training(shape, dtype, each_engine):
     x = values(shape, dtype) * 2 + 3
     tight = {"rtol": 2e-5, "atol": 2e-5} if dtype == "float32" else {}
     for momentum in (0.1, 0.0, 1.0, 0.37):
-        compare(lambda t, *a, m=momentum: normalised(t, *a, training=True, momentum=m), x, w, b, mean, var, **tight)
+        compare(
+            lambda t, *a, m=momentum: normalised(t, *a, training=True, momentum=m),
+            x,
+            w,
+            b,
+            mean,
+            var,
+            **tight,
+        )
     compare(lambda t, x, w: normalised(t, x, w, None, None, None, training=True), x, w, **tight)
     compare(lambda t, x, b: normalised(t, x, None, b, None, None, training=True, eps=1e-2), x, b, **tight)
     compare(lambda t, x: normalised(t, x, None, None, None, None, training=True), x, **tight)
@@ -68,7 +89,9 @@ def test_evaluation(shape, dtype, each_engine):
 
 
 @pytest.mark.parametrize("layout", ["plain", "transposed", "channels_last", "strided"])
-@pytest.mark.parametrize("shape", [(16, 12), (8, 12, 9), (4, 10, 8, 8), (4, 16, 8, 8), (2, 8, 4, 4, 4)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(16, 12), (8, 12, 9), (4, 10, 8, 8), (4, 16, 8, 8), (2, 8, 4, 4, 4)], ids=str
+)
 def test_memory_orders(shape, layout, each_engine):
     x = layouts(shape).get(layout)
     if x is None:
@@ -151,7 +174,9 @@ def test_large_mean(each_engine):
     for c in (8, 10):
         x = values((64, c, 8, 8)) + 1000
         y = F.batch_norm(lamina.from_numpy(x), None, None, training=True, eps=0.0).numpy()
-        exact = (x - x.mean((0, 2, 3), keepdims=True, dtype=np.float64)) / x.std((0, 2, 3), keepdims=True, dtype=np.float64)
+        exact = (x - x.mean((0, 2, 3), keepdims=True, dtype=np.float64)) / x.std(
+            (0, 2, 3), keepdims=True, dtype=np.float64
+        )
         assert np.abs(y - exact).max() < 2e-3
 
 
@@ -168,7 +193,9 @@ def test_nan_and_infinity(c, bad, each_engine):
 def test_nothing():
     for shape in [(0, 3), (0, 3, 2, 2), (2, 3, 0, 2)]:
         mean, var, w, b = statistics(3)
-        compare(lambda t, *a: normalised(t, *a, training=True)[:1], values(shape), w, b, mean, var, grad=False)
+        compare(
+            lambda t, *a: normalised(t, *a, training=True)[:1], values(shape), w, b, mean, var, grad=False
+        )
         compare(lambda t, *a: normalised(t, *a, training=False), values(shape), w, b, mean, var, grad=False)
     layer = nn.BatchNorm1d(3)
     layer(lamina.zeros(0, 3))
@@ -179,21 +206,25 @@ def z(*shape, dtype="float32"):
     return np.zeros(shape, dtype)
 
 
+def bn(t, *arguments, **settings):
+    return t.nn.functional.batch_norm(*arguments, **settings)
+
+
 ERRORS = {
-    "one value": (lambda t, x, c: t.nn.functional.batch_norm(x, None, None, training=True), z(1, 3), "more than 1 value per channel.*1, 3"),
-    "no statistics": (lambda t, x, c: t.nn.functional.batch_norm(x, None, None), z(2, 3), "running_mean must be defined in evaluation"),
-    "no variance": (lambda t, x, c: t.nn.functional.batch_norm(x, c, None), z(2, 3), "running_var must be defined"),
-    "half of them": (lambda t, x, c: t.nn.functional.batch_norm(x, c, None, training=True), z(2, 3), "both be None"),
-    "mean": (lambda t, x, c: t.nn.functional.batch_norm(x, c[:2], c), z(2, 3), "running_mean should contain 3 elements not 2"),
-    "variance": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c[:2]), z(2, 3), "running_var should contain 3"),
-    "weight": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c, c[:2]), z(2, 3), "weight should contain 3"),
-    "bias": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c, c, c[:2]), z(2, 3), "bias should contain 3"),
-    "rank": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c), z(3), None),
-    "dtypes": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c), z(2, 3, dtype="float64"), "all inputs must share same datatype"),
-    "doubles": (lambda t, x, c: t.nn.functional.batch_norm(x, c.double(), c.double()), z(2, 3), "scalar type of Float"),
-    "integers": (lambda t, x, c: t.nn.functional.batch_norm(x, None, None, training=True), z(2, 3, dtype="int64"), "not implemented"),
-    "momentum": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c, momentum=None), z(2, 3), "momentum"),
-    "epsilon": (lambda t, x, c: t.nn.functional.batch_norm(x, c, c, eps=-1), z(2, 3), "non-negative"),
+    "one value": (lambda t, x, c: bn(t, x, None, None, training=True), z(1, 3), "more than 1 value per channel.*1, 3"),
+    "no statistics": (lambda t, x, c: bn(t, x, None, None), z(2, 3), "running_mean must be defined in evaluation"),
+    "no variance": (lambda t, x, c: bn(t, x, c, None), z(2, 3), "running_var must be defined"),
+    "half of them": (lambda t, x, c: bn(t, x, c, None, training=True), z(2, 3), "both be None"),
+    "mean": (lambda t, x, c: bn(t, x, c[:2], c), z(2, 3), "running_mean should contain 3 elements not 2"),
+    "variance": (lambda t, x, c: bn(t, x, c, c[:2]), z(2, 3), "running_var should contain 3"),
+    "weight": (lambda t, x, c: bn(t, x, c, c, c[:2]), z(2, 3), "weight should contain 3"),
+    "bias": (lambda t, x, c: bn(t, x, c, c, c, c[:2]), z(2, 3), "bias should contain 3"),
+    "rank": (lambda t, x, c: bn(t, x, c, c), z(3), None),
+    "dtypes": (lambda t, x, c: bn(t, x, c, c), z(2, 3, dtype="float64"), "all inputs must share same datatype"),
+    "doubles": (lambda t, x, c: bn(t, x, c.double(), c.double()), z(2, 3), "scalar type of Float"),
+    "integers": (lambda t, x, c: bn(t, x, None, None, training=True), z(2, 3, dtype="int64"), "not implemented"),
+    "momentum": (lambda t, x, c: bn(t, x, c, c, momentum=None), z(2, 3), "momentum"),
+    "epsilon": (lambda t, x, c: bn(t, x, c, c, eps=-1), z(2, 3), "non-negative"),
 }  # fmt: skip
 
 
@@ -247,19 +278,33 @@ def test_signatures():
     from lamina.nn.modules import batchnorm
 
     for name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "_NormBase", "_BatchNorm"):
-        ours, theirs = (inspect.signature(getattr(m, name).__init__) for m in (batchnorm, torch.nn.modules.batchnorm))
+        ours, theirs = (
+            inspect.signature(getattr(m, name).__init__) for m in (batchnorm, torch.nn.modules.batchnorm)
+        )
         assert [(p.name, p.default, p.kind) for p in ours.parameters.values()] == [
             (p.name, p.default, p.kind) for p in theirs.parameters.values()
         ]
     ours, theirs = (inspect.signature(m.batch_norm) for m in (F, torch.nn.functional))
-    assert [(p.name, p.default) for p in ours.parameters.values()] == [(p.name, p.default) for p in theirs.parameters.values()]
+    assert [(p.name, p.default) for p in ours.parameters.values()] == [
+        (p.name, p.default) for p in theirs.parameters.values()
+    ]
 
 
 @pytest.mark.parametrize(
-    "name, shape", [("BatchNorm1d", (2, 4, 3, 3)), ("BatchNorm1d", (4,)), ("BatchNorm2d", (2, 4, 3)), ("BatchNorm3d", (2, 4, 3, 3))]
+    "name, shape",
+    [
+        ("BatchNorm1d", (2, 4, 3, 3)),
+        ("BatchNorm1d", (4,)),
+        ("BatchNorm2d", (2, 4, 3)),
+        ("BatchNorm3d", (2, 4, 3, 3)),
+    ],
 )
 def test_wrong_ranks(name, shape):
-    same_error(lambda t, x: getattr(t.nn, name)(4)(x), z(*shape), match=f"expected .* input \\(got {len(shape)}D input\\)")
+    same_error(
+        lambda t, x: getattr(t.nn, name)(4)(x),
+        z(*shape),
+        match=f"expected .* input \\(got {len(shape)}D input\\)",
+    )
 
 
 def test_wrong_inputs_leave_the_layer_as_it_was():
@@ -270,7 +315,11 @@ def test_wrong_inputs_leave_the_layer_as_it_was():
             layer(lamina.randn(shape))
     for key, value in layer.state_dict().items():
         assert lamina.equal(value, before[key])
-    same_error(lambda t, x: t.nn.BatchNorm2d(3, track_running_stats=False)(x), z(2, 4, 5, 5), match="weight should contain 4")
+    same_error(
+        lambda t, x: t.nn.BatchNorm2d(3, track_running_stats=False)(x),
+        z(2, 4, 5, 5),
+        match="weight should contain 4",
+    )
     same_error(lambda t, x: t.nn.BatchNorm2d(-1), z(1), match="negative dimension -1")
     with pytest.raises(RuntimeError, match="negative dimension"):
         nn.BatchNorm2d(-1, affine=False)
@@ -288,7 +337,10 @@ def test_old_state_dicts_have_no_count():
     state._metadata[""]["version"] = 1
     assert not nn.BatchNorm1d(2).load_state_dict(state).missing_keys
     assert not nn.BatchNorm1d(2).load_state_dict(dict(state)).missing_keys  # no metadata: older still
-    assert nn.Sequential(nn.BatchNorm1d(2)).load_state_dict({"0." + k: v for k, v in state.items()}).missing_keys == []
+    assert (
+        nn.Sequential(nn.BatchNorm1d(2)).load_state_dict({"0." + k: v for k, v in state.items()}).missing_keys
+        == []
+    )
 
 
 def test_statistics_are_buffers():
@@ -332,7 +384,10 @@ def test_engines_agree(data):
     if np.prod(shape) // shape[1] == 1:
         shape = (2, *shape[1:])
     order = data.draw(st.permutations(range(len(shape))))
-    x, g = (np.ascontiguousarray(values(shape, seed=s).transpose(order)).transpose(np.argsort(order)) for s in (0, 1))
+    x, g = (
+        np.ascontiguousarray(values(shape, seed=s).transpose(order)).transpose(np.argsort(order))
+        for s in (0, 1)
+    )
     mean, var, w, b = statistics(shape[1])
     use = data.draw(st.booleans())
     results = []
@@ -341,6 +396,14 @@ def test_engines_agree(data):
             k = engines.kernels
             y, m, v = k.batch_norm_train(x, w if use else None, b if use else None, 1e-3)
             parts = k.batch_norm_backward(g, x, m, v, w if use else None, 1e-3)
-            results.append((y, m, v, *parts, k.batch_norm_eval(x, mean, var, w if use else None, b if use else None, 1e-3)))
+            results.append(
+                (
+                    y,
+                    m,
+                    v,
+                    *parts,
+                    k.batch_norm_eval(x, mean, var, w if use else None, b if use else None, 1e-3),
+                )
+            )
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=2e-3)

@@ -16,14 +16,17 @@ import lamina.nn.functional as F
 from lamina import engine as engines
 from lamina.autograd import gradcheck, gradgradcheck
 
-deprecated = pytest.mark.filterwarnings("ignore:.*deprecated")  # torch's cross without a dim, and its chain_matmul
+deprecated = pytest.mark.filterwarnings(
+    "ignore:.*deprecated"
+)  # torch's cross without a dim, and its chain_matmul
 
 SHAPES = [
     ((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 4)), ((2, 3), (3, 4)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2)), ((5, 2, 3), (3, 4)),
     ((2, 3), (5, 3, 4)), ((5, 2, 3), (5, 3, 4)), ((5, 1, 2, 3), (4, 3, 2)), ((1, 2, 3), (6, 3, 1)), ((2, 5, 2, 3), (3,)),
     ((2, 1, 2, 3), (1, 4, 3, 2)),
     # empty ones
-    ((0, 3), (3, 4)), ((2, 0), (0, 4)), ((5, 0, 3), (3, 4)), ((0, 2, 3), (0, 3, 4)), ((0,), (0,)), ((2, 3), (3, 0)), ((0,), (0, 3)),
+    ((0, 3), (3, 4)), ((2, 0), (0, 4)), ((5, 0, 3), (3, 4)), ((0, 2, 3), (0, 3, 4)), ((0,), (0,)), ((2, 3), (3, 0)),
+    ((0,), (0, 3)),
     ((5, 2, 0), (0,)), ((0, 0), (0,)),
 ]  # fmt: skip
 
@@ -43,7 +46,11 @@ def operand_pair(shapes, dtype="float64"):
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_matmul(shapes, each_engine):
     for dtype in ("float64", "float32"):
-        compare(lambda t, x, y: t.matmul(x, y), *operand_pair(shapes, dtype), atol=1e-5 if dtype == "float32" else None)
+        compare(
+            lambda t, x, y: t.matmul(x, y),
+            *operand_pair(shapes, dtype),
+            atol=1e-5 if dtype == "float32" else None,
+        )
     compare(lambda t, x, y: x @ y, *operand_pair(shapes))
 
 
@@ -53,14 +60,31 @@ def test_memory_orders(left, right, each_engine):
     for x, y in [((4, 5), (5, 6)), ((3, 4, 5), (3, 5, 6)), ((3, 4, 5), (5, 6)), ((70, 50), (50, 60))]:
         a, b = layouts(x)[left], layouts(y, seed=1)[right]
         compare(lambda t, x, y: x @ y, a, b, atol=3e-5, rtol=1e-5)
-    compare(lambda t, x, y: t.nn.functional.linear(x, y), layouts((30, 40))[left], layouts((20, 40))[right], rtol=1e-5)
+    compare(
+        lambda t, x, y: t.nn.functional.linear(x, y),
+        layouts((30, 40))[left],
+        layouts((20, 40))[right],
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize("n", [2, 65, 130])
 def test_expanded_gradients(n, each_engine):
     """sum() hands back one number repeated with steps of 0, which BLAS cannot take."""
-    compare(lambda t, x, y: (x @ y).sum(), values((n, n), "float32"), values((n, n), "float32", 1), rtol=1e-4, atol=1e-4)
-    compare(lambda t, x, y: (x @ y).sum(0), values((n, n), "float32"), values((n, n), "float32", 1), rtol=1e-4, atol=1e-4)
+    compare(
+        lambda t, x, y: (x @ y).sum(),
+        values((n, n), "float32"),
+        values((n, n), "float32", 1),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    compare(
+        lambda t, x, y: (x @ y).sum(0),
+        values((n, n), "float32"),
+        values((n, n), "float32", 1),
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8", "float16"])
@@ -132,7 +156,8 @@ def test_in_place_and_out():
 
 LINEAR = [
     ((2, 3), (5, 3), (5,)), ((2, 3), (5, 3), None), ((3,), (5, 3), (5,)), ((3,), (5, 3), None), ((2, 4, 3), (5, 3), (5,)),
-    ((2, 4, 3), (5, 3), None), ((2, 1, 2, 3), (5, 3), (5,)), ((0, 3), (5, 3), (5,)), ((2, 0), (5, 0), (5,)), ((2, 3), (0, 3), (0,)),
+    ((2, 4, 3), (5, 3), None), ((2, 1, 2, 3), (5, 3), (5,)), ((0, 3), (5, 3), (5,)), ((2, 0), (5, 0), (5,)),
+    ((2, 3), (0, 3), (0,)),
     ((2, 3), (5, 3), (1,)), ((2, 3), (5, 3), ()), ((2, 3), (5, 3), (1, 5)), ((2, 3), (5, 3), (2, 5)), ((2, 3), (3,), None),
     ((3,), (3,), None), ((2, 2, 3), (3,), None), ((0, 4, 3), (5, 3), (5,)),
 ]  # fmt: skip
@@ -156,7 +181,12 @@ def test_linear_of_large_inputs(each_engine):
 
 
 def test_linear_gradients():
-    for shapes in [((2, 3), (4, 3), (4,)), ((3,), (4, 3), (4,)), ((2, 2, 3), (4, 3), (4,)), ((2, 3), (4, 3), (1,))]:
+    for shapes in [
+        ((2, 3), (4, 3), (4,)),
+        ((3,), (4, 3), (4,)),
+        ((2, 2, 3), (4, 3), (4,)),
+        ((2, 3), (4, 3), (1,)),
+    ]:
         inputs = [tensor(s, i) for i, s in enumerate(shapes)]
         assert gradcheck(F.linear, inputs)
         assert gradgradcheck(F.linear, inputs)
@@ -258,12 +288,15 @@ EINSUMS = [
     ("bij,bjk->bik", (5, 2, 3), (5, 3, 4)), ("bij,bij->b", (5, 2, 3), (5, 2, 3)), ("bi,bi->b", (5, 3), (5, 3)),
     ("bhqd,bhkd->bhqk", (2, 2, 3, 4), (2, 2, 5, 4)), ("bqhd,bkhd->bhqk", (2, 3, 2, 4), (2, 5, 2, 4)),
     ("...ij,...jk->...ik", (5, 2, 3), (1, 3, 4)), ("...ij,...jk->ik", (5, 2, 3), (5, 3, 4)), ("...i->...", (2, 2, 3)),
-    ("i...->i", (2, 3, 4)), ("...,...", (2, 3), (3,)), ("ij,->ij", (2, 3), ()), ("", ()), (",", (), ()), ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
+    ("i...->i", (2, 3, 4)), ("...,...", (2, 3), (3,)), ("ij,->ij", (2, 3), ()), ("", ()), (",", (), ()),
+    ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
     ("ij,jk,kl,lm->im", (2, 3), (3, 9), (9, 2), (2, 3)), ("bn,anm,bm->ba", (2, 3), (4, 3, 5), (2, 5)), ("iij->j", (3, 3, 2)),
-    ("ijij->ij", (2, 3, 2, 3)), ("ij,jk->ik", (2, 1), (3, 4)), ("ij,ij->ij", (2, 1), (1, 3)), ("ijk,ilm->jl", (2, 3, 4), (2, 5, 2)),
+    ("ijij->ij", (2, 3, 2, 3)), ("ij,jk->ik", (2, 1), (3, 4)), ("ij,ij->ij", (2, 1), (1, 3)),
+    ("ijk,ilm->jl", (2, 3, 4), (2, 5, 2)),
     ("i,j,k->ijk", (2,), (3,), (4,)), ("aab,bc->ac", (2, 2, 3), (3, 2)), ("abc,cd,be->aed", (2, 3, 4), (4, 5), (3, 2)),
     ("ij , jk -> ik", (2, 3), (3, 4)), ("iI,jI->Ij", (2, 3), (4, 3)), ("ij,kl->", (2, 3), (4, 5)), ("ij,jk->ki", (2, 3), (3, 4)),
-    ("ij,jk->ik", (0, 3), (3, 4)), ("ij,jk->ik", (2, 0), (0, 4)), ("...a,...a->...a", (2, 3), (4, 2, 3)), ("ijk,k", (2, 3, 4), (4,)),
+    ("ij,jk->ik", (0, 3), (3, 4)), ("ij,jk->ik", (2, 0), (0, 4)), ("...a,...a->...a", (2, 3), (4, 2, 3)),
+    ("ijk,k", (2, 3, 4), (4,)),
     ("a...b,b...c->a...c", (2, 5, 3), (3, 5, 4)), ("abcd,dcba->", (2, 3, 2, 3), (3, 2, 3, 2)),
 ]  # fmt: skip
 
@@ -321,7 +354,13 @@ def test_tensordot():
 
 @deprecated
 def test_cross():
-    for a, b, dim in [((2, 3), (2, 3), None), ((3, 3), (3, 3), 1), ((3, 4), (3, 4), 0), ((2, 3), (1, 3), -1), ((4, 3, 2), (4, 3, 1), None)]:
+    for a, b, dim in [
+        ((2, 3), (2, 3), None),
+        ((3, 3), (3, 3), 1),
+        ((3, 4), (3, 4), 0),
+        ((2, 3), (1, 3), -1),
+        ((4, 3, 2), (4, 3, 1), None),
+    ]:
         compare(lambda t, x, y, dim=dim: t.cross(x, y, dim), values(a), values(b, seed=1))
     same_error(lambda t, x: t.cross(x, x.float(), 0), np.array([1, 2, 3]))
 
@@ -360,7 +399,9 @@ def test_nan_and_infinity(each_engine):
     x = values((80, 90), "float32")
     x[3, 4], x[7, 1], x[9, 9] = math.nan, math.inf, -math.inf
     compare(lambda t, x, y: x @ y, x, values((90, 70), "float32", 1), rtol=1e-4, atol=1e-4)
-    compare(lambda t, x, y: t.nn.functional.linear(x, y), x, values((70, 90), "float32", 1), rtol=1e-4, atol=1e-4)
+    compare(
+        lambda t, x, y: t.nn.functional.linear(x, y), x, values((70, 90), "float32", 1), rtol=1e-4, atol=1e-4
+    )
 
 
 @settings(max_examples=40, deadline=None)

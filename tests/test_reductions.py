@@ -72,7 +72,10 @@ def test_memory_orders(name, layout):
         compare(call(name, dim, False), x)
 
 
-@pytest.mark.parametrize("name", ["sum", "prod", "any", "all", "amax", "argmax", "max", "cumsum", "cumprod", "count_nonzero", "nansum"])
+@pytest.mark.parametrize(
+    "name",
+    ["sum", "prod", "any", "all", "amax", "argmax", "max", "cumsum", "cumprod", "count_nonzero", "nansum"],
+)
 @pytest.mark.parametrize("dtype", ["int64", "int32", "int16", "int8", "uint8", "bool"])
 def test_integers(name, dtype):
     x = np.array([[1, 0, 3], [2, 5, 1]]).astype(dtype)
@@ -105,7 +108,8 @@ def test_dtype_argument(name):
 def test_half_precision_adds_in_single():
     x = np.full((3000,), 1.001, np.float16)
     for function in (
-        lambda t, x: x.sum(), lambda t, x: x.mean(), lambda t, x: x.reshape(30, 100).sum(0), lambda t, x: x.norm(), lambda t, x: x.std()
+        lambda t, x: x.sum(), lambda t, x: x.mean(), lambda t, x: x.reshape(30, 100).sum(0), lambda t, x: x.norm(),
+        lambda t, x: x.std(),
     ):  # fmt: skip
         compare(function, x, rtol=2e-3, atol=2e-3)
     assert lamina.full((70000,), 1.0, dtype=lamina.float16).mean().item() == 1.0
@@ -157,7 +161,12 @@ def test_special_values(name, x):
 
 @pytest.mark.parametrize("p", [0, 0.5, 1, 1.5, 2, 3, 4.5, INF, -INF, -1, "fro", None])
 def test_norms(p):
-    for x in (values(), np.array([[3.0, -2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, -3.0]]), np.array([1.0, NAN]), np.array([1.0, INF])):
+    for x in (
+        values(),
+        np.array([[3.0, -2.0, 0.0], [0.0, 0.0, 0.0], [1.0, 1.0, -3.0]]),
+        np.array([1.0, NAN]),
+        np.array([1.0, INF]),
+    ):
         for dim in (None, -1):
             # torch gives no gradient at all for p = 0; lamina gives zeros
             compare(lambda t, x, dim=dim: x.norm(p, dim), x, grad=p != 0)
@@ -171,7 +180,10 @@ def test_norms(p):
 def test_corrections(correction):
     for name in ("var", "std", "var_mean", "std_mean"):
         compare(lambda t, x, name=name: getattr(t, name)(x, dim=2, correction=correction), values())
-        compare(lambda t, x, name=name: getattr(t, name)(x, dim=(0, 1), correction=correction, keepdim=True), values())
+        compare(
+            lambda t, x, name=name: getattr(t, name)(x, dim=(0, 1), correction=correction, keepdim=True),
+            values(),
+        )
 
 
 def test_older_signatures_of_var():
@@ -261,7 +273,11 @@ def test_zero_dimensional():
 
 @pytest.mark.parametrize("name", [*OVER_SEVERAL, *OVER_ONE, *SCANS])
 def test_wrong_dimensions(name):
-    same_error(lambda t, x: getattr(t, name)(x, dim=3), values(), match=r"expected to be in range of \[-3, 2\], but got 3")
+    same_error(
+        lambda t, x: getattr(t, name)(x, dim=3),
+        values(),
+        match=r"expected to be in range of \[-3, 2\], but got 3",
+    )
     same_error(lambda t, x: getattr(t, name)(x, dim=-4), values(), match="-4")
     same_error(lambda t, x: getattr(t, name)(x, dim=1), np.array(1.0), match=r"\[-1, 0\]")
     if name in OVER_SEVERAL:
@@ -278,7 +294,9 @@ def test_wrong_dtypes():
     same_error(lambda t, x: t.mean(x, dtype=t.int64), whole, match="Long")
     compare(lambda t, x: x.logsumexp(0), whole)
     x = np.array([1.0, 2.0], np.float32)
-    same_error(lambda t, x: t.linalg.vector_norm(x, dtype=t.float16), x) if hasattr(lamina, "linalg") else None
+    same_error(lambda t, x: t.linalg.vector_norm(x, dtype=t.float16), x) if hasattr(
+        lamina, "linalg"
+    ) else None
     same_error(lambda t, x: t.isclose(x, x.double()), x, match="Float did not match Double")
     same_error(lambda t, x: t.isclose(x, x, rtol=-1), x, match="rtol")
     same_error(lambda t, x: x.norm("foo"), x)
@@ -291,7 +309,11 @@ def test_closeness():
         compare(lambda t, x, y, s=settings_: t.isclose(x, y, **s), x, y, grad=False)
         compare(lambda t, x, y, s=settings_: t.allclose(x, y, **s), x, y, grad=False)
     for dtype in ("int64", "uint8", "bool"):
-        compare(lambda t, x, y: t.isclose(x, y, rtol=0.3), *(np.array(v).astype(dtype) for v in ([1, 0, 1], [1, 1, 0])), grad=False)
+        compare(
+            lambda t, x, y: t.isclose(x, y, rtol=0.3),
+            *(np.array(v).astype(dtype) for v in ([1, 0, 1], [1, 1, 0])),
+            grad=False,
+        )
     compare(lambda t, x, y: t.equal(x, y), x, x.copy(), grad=False)
     compare(lambda t, x, y: t.equal(x, y), y[:3], y[:2], grad=False)
     same_error(lambda t, x, y: t.isclose(x, y), x, y[:3])
@@ -332,13 +354,17 @@ def test_areas():
 
 
 GRADIENTS = {
-    **{name: (lambda x, name=name: getattr(x, name)((0, 2))) for name in OVER_SEVERAL if name not in NO_GRADIENT and name != "norm"},
+    **{
+        name: (lambda x, name=name: getattr(x, name)((0, 2)))
+        for name in OVER_SEVERAL if name not in NO_GRADIENT and name != "norm"
+    },
     **{name + " all": (lambda x, name=name: getattr(x, name)()) for name in ("sum", "mean", "std", "max", "min", "prod", "norm")},
     **{name: (lambda x, name=name: getattr(x, name)(1)) for name in SCANS},
     "max dim": lambda x: x.max(1)[0], "min keepdim": lambda x: x.min(-1, True).values, "prod dim": lambda x: x.prod(2),
     "var_mean": lambda x: lamina.var_mean(x, 1), "std_mean": lambda x: lamina.std_mean(x, (0, 1), correction=0, keepdim=True),
     **{f"norm {p}": (lambda x, p=p: x.norm(p, 1)) for p in (0.5, 1, 1.5, 2, 3, INF, -1)},
-    "aminmax": lambda x: lamina.aminmax(x, dim=1), "diff": lambda x: x.diff(2, 1), "trapezoid": lambda x: lamina.trapezoid(x, dx=2),
+    "aminmax": lambda x: lamina.aminmax(x, dim=1), "diff": lambda x: x.diff(2, 1),
+    "trapezoid": lambda x: lamina.trapezoid(x, dx=2),
 }  # fmt: skip
 
 

@@ -26,7 +26,9 @@ def einsum(*args: Any) -> Any:
     sizes that do not fit.
     """
     if len(args) < 2:
-        raise ValueError("einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list")
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list"
+        )
     if isinstance(args[0], Variable):
         operands, inputs, output = _from_lists(args)
     else:
@@ -141,13 +143,10 @@ def _align(operands: list[Any], inputs: list[Labels], output: Labels | None) -> 
                 )
             before = size.get(n, 1)
             if m not in (1, before) and before != 1:
-                what = (
-                    f"subscript {_name(n)} has size {m} for operand {i} which does not broadcast with previously seen size {before}"
-                    if n < _FIRST_OF_ELLIPSIS
-                    else f"dimension {n - _FIRST_OF_ELLIPSIS} covered by ellipsis in operand {i} has size {m} which does not broadcast "
-                    f"with previously seen ellipsis with size {before} for the respective dimension"
-                )
-                raise RuntimeError(f"einsum(): {what}")
+                clash = f"has size {m} for operand {i} which does not broadcast with previously seen size {before}"
+                if n < _FIRST_OF_ELLIPSIS:
+                    raise RuntimeError(f"einsum(): subscript {_name(n)} {clash}")
+                raise RuntimeError(f"einsum(): dimension {n - _FIRST_OF_ELLIPSIS} covered by the ellipsis {clash}")
             size[n] = m if before == 1 else before
     plain = [_simplified(x, labels, size) for x, labels in zip(operands, inputs, strict=True)]
     return [x for x, _ in plain], [labels for _, labels in plain], output

@@ -13,7 +13,17 @@ from lamina.autograd.graph import Op, Variable, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.reduction import (
-    Spread, array_of, axes_of, axis_of, given, named_result, not_empty, numpy_names, scalar_name, stored, sum,
+    Spread,
+    array_of,
+    axes_of,
+    axis_of,
+    given,
+    named_result,
+    not_empty,
+    numpy_names,
+    scalar_name,
+    stored,
+    sum,
 )  # fmt: skip
 from lamina.ops.shape import wrap_dim
 
@@ -111,7 +121,9 @@ def orderable(name: str, a: np.ndarray) -> None:
         raise NotImplementedError(f'"{name}" not implemented for {scalar_name(a)!r}')
 
 
-def _extreme(name: str, everything: Any, along: Any, kernel: Any, kind: Any, input: Any, dim: Any, keepdim: bool, out: Any) -> Any:
+def _extreme(
+    name: str, everything: Any, along: Any, kernel: Any, kind: Any, input: Any, dim: Any, keepdim: bool, out: Any
+) -> Any:
     a = array_of(input, name)
     orderable(name, a)
     if dim is None:

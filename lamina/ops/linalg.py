@@ -424,7 +424,7 @@ def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
     """Σ over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or the two lists of dimensions given."""
     x, y = _arrays("tensordot", a=a, b=b)
     if isinstance(dims, Variable):
-        dims = dims.item() if dims._a.size == 1 else dims.tolist()
+        dims = dims._a.item() if dims._a.size == 1 else dims._a.tolist()
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
@@ -536,7 +536,8 @@ def multi_dot(tensors: Sequence[Any], *, out: Any = None) -> Any:
     for i in range(n - 1):
         if tensors[i]._a.shape[1] != tensors[i + 1]._a.shape[0]:
             raise RuntimeError(
-                f"multi_dot(): tensors {i} and {i + 1} with shapes {given_shapes[i]} and {given_shapes[i + 1]} cannot be multiplied"
+                f"multi_dot(): tensors {i} and {i + 1} with shapes {given_shapes[i]} and {given_shapes[i + 1]} cannot be "
+                "multiplied"
             )
     sizes = [t._a.shape[0] for t in tensors] + [tensors[-1]._a.shape[1]]
     cost = {(i, i): (0, i) for i in range(n)}  # of a run of factors → (multiplications, where it is cut)
@@ -644,8 +645,8 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str | None = "use_mm_f
 
 
 FUNCTIONS = (
-    "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "addmv", "addr", "addbmm", "baddbmm", "tensordot",
-    "kron", "trace", "cross", "chain_matmul", "matrix_power", "cdist",
+    "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "addmv", "addr", "addbmm", "baddbmm",
+    "tensordot", "kron", "trace", "cross", "chain_matmul", "matrix_power", "cdist",
 )  # fmt: skip
 METHODS = (
     "matmul", "mm", "bmm", "mv", "dot", "vdot", "inner", "outer", "ger", "addmm", "addmv", "addr", "addbmm", "baddbmm", "kron",

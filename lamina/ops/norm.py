@@ -9,11 +9,11 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
 from lamina.autograd.graph import Op, Variable, bump, mode
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
-from lamina.ops.reduction import Mean, Spread, Sum
+from lamina.ops.reduction import Mean, Sum
 
 
 class BatchNorm(Op):
-    """y = (x − m)/√(v + ε)·w + b with the batch's m and v;   dL/dx = s·(g − Σg/n − x̂·Σ(g·x̂)/n), s = w/√(v + ε), x̂ = (x − m)/√(v + ε)"""
+    """y = x̂·w + b, x̂ = (x − m)/√(v + ε) with the batch's m and v;   dL/dx = w/√(v + ε)·(g − Σg/n − x̂·Σ(g·x̂)/n)"""
 
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps):

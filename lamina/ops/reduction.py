@@ -477,9 +477,10 @@ def vector_norm(
     if a.size == 0 and (ord < 0 or ord == math.inf):
         for axis in (None,) if axes is None else axes:
             if axis is None or a.shape[axis] == 0:
-                what = "an empty tensor" if axis is None else f"the dimension {axis}, because this dimension is empty and"
-                tail = " because the operation does not have an identity" if axis is None else " the operation does not have an identity"
-                raise RuntimeError(f"linalg.vector_norm cannot compute the {ord} norm on {what}{tail}")
+                what = "an empty tensor" if axis is None else f"the empty dimension {axis}"
+                raise RuntimeError(
+                    f"linalg.vector_norm cannot compute the {ord} norm on {what} because the operation does not have an identity"
+                )
     if dtype is not None:
         wanted = to_numpy(dtype)
         name = SCALAR_NAME[BY_NUMPY[wanted]]

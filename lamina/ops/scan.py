@@ -11,7 +11,17 @@ from lamina.autograd.graph import Op, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.extremes import Pick, amax, orderable
-from lamina.ops.reduction import accumulator, array_of, given, named_result, numpy_names, prod, scalar_name, stored, sum
+from lamina.ops.reduction import (
+    accumulator,
+    array_of,
+    given,
+    named_result,
+    numpy_names,
+    prod,
+    scalar_name,
+    stored,
+    sum,
+)
 from lamina.ops.shape import wrap_dim
 
 _Cummax, _Cummin = named_result("cummax", "values", "indices"), named_result("cummin", "values", "indices")

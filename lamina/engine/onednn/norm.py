@@ -17,7 +17,19 @@ from lamina.engine.memory import empty, empty_like
 from lamina.engine.reference.norm import factor_and_summand
 
 from . import abi
-from .core import F32, Plan, attributes, channels_last, desc, plain_desc, plan, plans, primitive, reorder_into, spec
+from .core import (
+    F32,
+    Plan,
+    attributes,
+    channels_last,
+    desc,
+    plain_desc,
+    plan,
+    plans,
+    primitive,
+    reorder_into,
+    spec,
+)
 
 ndarray = np.ndarray
 _FLAGS = abi.USE_SCALE | abi.USE_SHIFT

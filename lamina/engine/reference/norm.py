@@ -43,7 +43,8 @@ def batch_norm_eval(
 ) -> Any:
     """(x − mean)/√(var + eps)·weight + bias, as one factor and one summand per channel."""
     if x.dtype is F16:
-        return batch_norm_eval(x.astype(F32), *map(_single, (mean, var, weight, bias)), eps).astype(F16)  # type: ignore[arg-type]
+        statistics, affine = map(_single, (mean, var)), map(_single, (weight, bias))
+        return batch_norm_eval(x.astype(F32), *statistics, *affine, eps).astype(F16)  # type: ignore[call-arg]
     scale, shift = factor_and_summand(mean, var, weight, bias, eps)
     y = x * _shaped(scale, x)
     y += _shaped(shift, x)

@@ -16,6 +16,12 @@ __all__ = [
 
 ndarray = np.ndarray
 Axes = tuple[int, ...] | None
+_add: Any = np.add.reduce  # (Any: NumPy's types have no overload for a keepdims that varies)
+_multiply: Any = np.multiply.reduce
+_maximum: Any = np.maximum.reduce
+_minimum: Any = np.minimum.reduce
+_or: Any = np.logical_or.reduce
+_and: Any = np.logical_and.reduce
 F16, F32, I64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -29,13 +35,13 @@ def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -
     """Σx over ``axes``, computed and returned in ``dtype`` (by default that of x)."""
     if dtype is None:
         if x.dtype is F16:
-            return np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
+            return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
         if x.size >= _MATRIX and axes is not None and x.dtype.kind == "f":
             return _wide_sum(x, axes, keepdims)
         dtype = x.dtype
     elif dtype is F16:
-        return np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
-    return np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=dtype)
+        return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
+    return _add(x, axis=axes, keepdims=keepdims, dtype=dtype)
 
 
 def _wide_sum(x: ndarray, axes: tuple[int, ...], keepdims: bool) -> Any:
@@ -51,14 +57,14 @@ def _wide_sum(x: ndarray, axes: tuple[int, ...], keepdims: bool) -> Any:
         if n == 1:
             continue
         if x.strides[i] != step:
-            return np.add.reduce(x, axis=axes, keepdims=keepdims)
+            return _add(x, axis=axes, keepdims=keepdims)
         step *= n
         if groups and groups[-1][0] is reduced:
             groups[-1][1] *= n
         else:
             groups.append([reduced, n])
     if len(groups) < 2 or groups[0][0]:
-        return np.add.reduce(x, axis=axes, keepdims=keepdims)
+        return _add(x, axis=axes, keepdims=keepdims)
     y = x.transpose(order).reshape([n for _, n in reversed(groups)])
     rows = y.shape[-2]
     if rows <= _BLOCK:
@@ -66,9 +72,9 @@ def _wide_sum(x: ndarray, axes: tuple[int, ...], keepdims: bool) -> Any:
     else:
         whole = rows // _BLOCK * _BLOCK
         blocks = y[..., :whole, :].reshape(*y.shape[:-2], -1, _BLOCK, y.shape[-1])
-        total = np.add.reduce(product(np.ones((1, _BLOCK), x.dtype), blocks)[..., 0, :], axis=-2)
-        y = total + np.add.reduce(y[..., whole:, :], axis=-2) if whole < rows else total
-    y = np.add.reduce(y, axis=tuple(range(y.ndim - 3, -1, -2)))  # the groups that are left: ..., reduced, kept, kept
+        total = _add(product(np.ones((1, _BLOCK), x.dtype), blocks)[..., 0, :], axis=-2)
+        y = total + _add(y[..., whole:, :], axis=-2) if whole < rows else total
+    y = _add(y, axis=tuple(range(y.ndim - 3, -1, -2)))  # the groups that are left: ..., reduced, kept, kept
     kept = [i for i in order if i not in axes]
     back = sorted(range(len(kept)), key=kept.__getitem__)
     y = y.reshape([x.shape[i] for i in kept]).transpose(back)
@@ -83,7 +89,7 @@ def count(shape: tuple[int, ...], axes: Axes) -> int:
 def mean(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     """Σx/n over ``axes``; NaN where n is 0."""
     if x.dtype is F16:
-        total = np.add.reduce(x, axis=axes, keepdims=keepdims, dtype=F32)
+        total = _add(x, axis=axes, keepdims=keepdims, dtype=F32)
         return np.true_divide(total, np.float32(count(x.shape, axes))).astype(F16)
     return np.true_divide(sum(x, axes, keepdims), count(x.shape, axes))
 
@@ -108,15 +114,15 @@ def prod(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) 
     """Πx over ``axes``, computed and returned in ``dtype`` (by default that of x)."""
     wanted = x.dtype if dtype is None else dtype
     if wanted is F16:
-        return np.multiply.reduce(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
-    return np.multiply.reduce(x, axis=axes, keepdims=keepdims, dtype=wanted)
+        return _multiply(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
+    return _multiply(x, axis=axes, keepdims=keepdims, dtype=wanted)
 
 
 def logsumexp(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     """log Σeˣ over ``axes``, shifted by the maximum so that nothing overflows; −inf for nothing."""
     if count(x.shape, axes) == 0:
-        return np.log(np.add.reduce(x, axis=axes, keepdims=keepdims))
-    high = np.maximum.reduce(x, axis=axes, keepdims=True)
+        return np.log(_add(x, axis=axes, keepdims=keepdims))
+    high = _maximum(x, axis=axes, keepdims=True)
     high = np.where(np.isinf(high), x.dtype.type(0), high)
     y = np.log(sum(np.exp(x - high), axes, keepdims))
     return y + high.reshape(np.shape(y))
@@ -135,9 +141,9 @@ def vector_norm(x: ndarray, ord: float, axes: Axes, keepdims: bool) -> Any:  # n
     if ord == 0:
         return sum((x != 0).astype(x.dtype), axes, keepdims)
     if ord == math.inf:
-        return np.maximum.reduce(np.abs(x), axis=axes, keepdims=keepdims, initial=0)
+        return _maximum(np.abs(x), axis=axes, keepdims=keepdims, initial=0)
     if ord == -math.inf:
-        return np.minimum.reduce(np.abs(x), axis=axes, keepdims=keepdims)
+        return _minimum(np.abs(x), axis=axes, keepdims=keepdims)
     return np.power(sum(np.power(np.abs(x), x.dtype.type(ord)), axes, keepdims), x.dtype.type(1 / ord))
 
 
@@ -146,32 +152,32 @@ def vector_norm(x: ndarray, ord: float, axes: Axes, keepdims: bool) -> Any:  # n
 
 def amax(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     """The largest element; NaN if there is one."""
-    return np.maximum.reduce(x, axis=axes, keepdims=keepdims)
+    return _maximum(x, axis=axes, keepdims=keepdims)
 
 
 def amin(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     """The smallest element; NaN if there is one."""
-    return np.minimum.reduce(x, axis=axes, keepdims=keepdims)
+    return _minimum(x, axis=axes, keepdims=keepdims)
 
 
 def argmax(x: ndarray, axis: int | None, keepdims: bool) -> Any:
     """The index of the first largest element (of the first NaN, if there is one); into the flat array for ``None``."""
-    return np.asarray(x.argmax(axis=axis, keepdims=keepdims), I64)
+    return np.asarray(np.argmax(x, axis, keepdims=keepdims), I64)
 
 
 def argmin(x: ndarray, axis: int | None, keepdims: bool) -> Any:
     """The index of the first smallest element (of the first NaN, if there is one); into the flat array for ``None``."""
-    return np.asarray(x.argmin(axis=axis, keepdims=keepdims), I64)
+    return np.asarray(np.argmin(x, axis, keepdims=keepdims), I64)
 
 
 def any(x: ndarray, axes: Axes, keepdims: bool) -> Any:  # noqa: A001
     """Whether any element is non-zero."""
-    return np.logical_or.reduce(x, axis=axes, keepdims=keepdims)
+    return _or(x, axis=axes, keepdims=keepdims)
 
 
 def all(x: ndarray, axes: Axes, keepdims: bool) -> Any:  # noqa: A001
     """Whether all elements are non-zero."""
-    return np.logical_and.reduce(x, axis=axes, keepdims=keepdims)
+    return _and(x, axis=axes, keepdims=keepdims)
 
 
 def count_nonzero(x: ndarray, axes: Axes) -> Any:
