@@ -14,15 +14,19 @@ Float64 products keep all of OpenBLAS's threads: no oneDNN call stands between t
 """
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
 import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+
+from lamina.engine.onednn import loader
 
 _PREFIXES = ("scipy_openblas", "openblas")
 _SUFFIXES = ("64_", "")
@@ -71,9 +75,12 @@ class _OneThread:
 _one_thread = _OneThread()
 
 
-def one_thread() -> _OneThread:
-    """A context in which NumPy's OpenBLAS uses one thread; without OpenBLAS it does nothing."""
-    return _one_thread
+_no_change = contextlib.nullcontext()
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """A context in which NumPy's OpenBLAS uses one thread; nothing changes while oneDNN is not in use."""
+    return _one_thread if loader.loaded() else _no_change
 
 
 def threads() -> int | None:

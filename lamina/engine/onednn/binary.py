@@ -104,11 +104,11 @@ def _compute(x: np.ndarray, y: np.ndarray, op: int) -> Any:
 
 def _operands(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """The two as float32 arrays, if they are that or a number that float32 can hold."""
-    if not isinstance(x, np.ndarray) or x.dtype != F32 or x.size < 2:
+    if not isinstance(x, np.ndarray) or x.dtype != F32:
         return None
     if isinstance(y, np.ndarray):
-        return (x, y) if y.dtype == F32 and y.size else None
-    if (type(y) is float or type(y) is int) and -3.4e38 < y < 3.4e38:
+        return (x, y) if y.dtype == F32 and x.size and y.size and x.size + y.size > 2 else None
+    if (type(y) is float or type(y) is int) and -3.4e38 < y < 3.4e38 and x.size > 1:
         return x, np.array([y], F32)
     return None
 

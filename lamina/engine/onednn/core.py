@@ -63,7 +63,7 @@ CAPACITY = 512              # plans per cache
 COPY = 30_000               # elements from which a copy to another layout is oneDNN's
 
 _DATA = object.__basicsize__    # the array struct begins with the object header and then the data pointer
-_pointer_at = ctypes.c_void_p.from_address
+_pointer_at: Any = ctypes.c_void_p.from_address      # whose value mypy takes for None, too
 
 
 def _fast_address(array: np.ndarray) -> int:
@@ -393,7 +393,6 @@ class Plan:
                     room += max(array.strides) - array.itemsize
                 assert low == address(array), f"argument {arg}: negative strides"
                 assert room >= nbytes, f"argument {arg}: {room} bytes, {nbytes} described"
-                assert not low % array.itemsize, f"argument {arg}: misaligned"
             run(*arrays)
 
         return checked
@@ -453,8 +452,14 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
             bound = idle.pop()
         except IndexError:
             bound = bind()
+        odd = 0
         for handle, array in zip(bound[1], arrays, strict=True):
-            set_handle(handle, address(array))
+            at = address(array)
+            odd |= at
+            set_handle(handle, at)
+        if odd & 3:
+            idle.append(bound)
+            return run(*map(_aligned, arrays))
         status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
@@ -469,8 +474,12 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
         except IndexError:
             bound = bind()
         handle_1, handle_2 = bound[1]
-        set_handle(handle_1, _pointer_at(id(first) + _DATA).value)
-        set_handle(handle_2, _pointer_at(id(second) + _DATA).value)
+        at_1, at_2 = _pointer_at(id(first) + _DATA).value, _pointer_at(id(second) + _DATA).value
+        if (at_1 | at_2) & 3:
+            idle.append(bound)
+            return run_2(_aligned(first), _aligned(second))
+        set_handle(handle_1, at_1)
+        set_handle(handle_2, at_2)
         status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
@@ -484,9 +493,14 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
         except IndexError:
             bound = bind()
         handle_1, handle_2, handle_3 = bound[1]
-        set_handle(handle_1, _pointer_at(id(first) + _DATA).value)
-        set_handle(handle_2, _pointer_at(id(second) + _DATA).value)
-        set_handle(handle_3, _pointer_at(id(third) + _DATA).value)
+        at_1, at_2 = _pointer_at(id(first) + _DATA).value, _pointer_at(id(second) + _DATA).value
+        at_3 = _pointer_at(id(third) + _DATA).value
+        if (at_1 | at_2 | at_3) & 3:
+            idle.append(bound)
+            return run_3(_aligned(first), _aligned(second), _aligned(third))
+        set_handle(handle_1, at_1)
+        set_handle(handle_2, at_2)
+        set_handle(handle_3, at_3)
         status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
@@ -500,9 +514,10 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
         except IndexError:
             bound = bind()
         room = empty((needs,), np.uint8)
-        set_handle(bound[2][1][len(args)].value, address(room))
+        arrays = tuple(map(_aligned, arrays))
         for handle, array in zip(bound[1], arrays, strict=True):
             set_handle(handle, address(array))
+        set_handle(bound[2][1][len(args)].value, address(room))
         status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
@@ -513,6 +528,20 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
     if address is _fast_address and len(args) in (2, 3):
         return run_2 if len(args) == 2 else run_3
     return run
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """`array`, or a copy that lies so if its elements lie across the boundaries of words.
+
+    Such arrays come from a user's bytes and are only read; results are always made aligned.
+    """
+    if array.itemsize == 1 or not address(array) % array.itemsize:
+        return array
+    low, high = np.lib.array_utils.byte_bounds(array)
+    room = np.empty((high - low) // array.itemsize, array.dtype)
+    copy = np.lib.stride_tricks.as_strided(room, array.shape, array.strides)
+    copy[...] = array
+    return copy
 
 
 def _nbytes(pd: Handle, arg: int) -> int:
@@ -578,6 +607,8 @@ def intern(wanted: Desc) -> Desc:
         for known in bucket:
             if known is wanted or known.equals(wanted):
                 return known
+        if len(_known) > CAPACITY:
+            _known.clear()
         bucket.append(wanted)
         return wanted
 

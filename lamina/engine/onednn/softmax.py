@@ -126,26 +126,25 @@ def log_softmax(x: np.ndarray, axis: int) -> Any:
     if exp is None:
         return NotImplemented
     y, e = empty_like(x), empty_like(x)
-    with np.errstate(invalid="ignore"):     # −inf − −inf
-        if n > SHORT:
-            rows = _rows(x, n)
-            minus = _minus[rows.shape, (len(rows), 1)]
-            if minus is None:
-                return NotImplemented
-            minus.run(x, np.maximum.reduce(rows, axis=1), y)
-            exp.run(y, y, e)
-            minus.run(y, np.log(_sums(_rows(e, n))), y)
-            return y
-        shape = n, x.size // n
-        minus = _minus[shape, (1, shape[1])]
+    if n > SHORT:
+        rows = _rows(x, n)
+        minus = _minus[rows.shape, (len(rows), 1)]
         if minus is None:
             return NotImplemented
-        columns, e = empty(shape), e.reshape(-1) if e.flags.c_contiguous else empty((x.size,))
-        _transpose[shape[::-1]].run(x, columns)
-        minus.run(columns, np.maximum.reduce(columns, axis=0), columns)
-        exp.run(columns, columns, e)
-        minus.run(columns, np.log(np.add.reduce(e.reshape(shape), axis=0)), columns)
-        _transpose[shape].run(columns, y)
+        minus.run(x, np.maximum.reduce(rows, axis=1), y)
+        exp.run(y, y, e)
+        minus.run(y, np.log(_sums(_rows(e, n))), y)
+        return y
+    shape = n, x.size // n
+    minus = _minus[shape, (1, shape[1])]
+    if minus is None:
+        return NotImplemented
+    columns, e = empty(shape), e.reshape(-1) if e.flags.c_contiguous else empty((x.size,))
+    _transpose[shape[::-1]].run(x, columns)
+    minus.run(columns, np.maximum.reduce(columns, axis=0), columns)
+    exp.run(columns, columns, e)
+    minus.run(columns, np.log(np.add.reduce(e.reshape(shape), axis=0)), columns)
+    _transpose[shape].run(columns, y)
     return y
 
 

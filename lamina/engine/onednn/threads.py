@@ -16,6 +16,7 @@ import ctypes
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def set_num_threads(count: int) -> None:
     if count < 1:
         raise RuntimeError(f"set_num_threads: expected a positive number of threads, but got {count}")
     if _forked:
-        # The child of a fork has no OpenMP threads to wake; more than one would hang.
+        if count > 1:
+            warnings.warn("set_num_threads: the child of a fork stays at one thread, because OpenMP's threads do not "
+                          "survive a fork", RuntimeWarning, stacklevel=2)
         return
     if count != get_num_threads():
         with making:
