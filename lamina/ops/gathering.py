@@ -71,12 +71,13 @@ def _element_index(x: Any, dim: Any, index: Any, name: str, source: tuple | None
     return d
 
 
-def _cut(source: Any, shape: tuple) -> Any:
-    """The corner of ``source`` that an index of ``shape`` covers."""
+def _cut(source: Any, index: Any) -> Any:
+    """The corner of ``source`` that an index covers."""
+    shape = index._a.shape
     if source._a.shape == shape:
         return source
-    if source._a.ndim != len(shape):
-        return reshape(source, shape)
+    if source._a.ndim != len(shape):  # a number and a vector of one; or nothing
+        return reshape(source, shape) if index._a.size else source
     return Slice.apply(source, (*[slice(0, n) for n in shape], Ellipsis))
 
 
@@ -206,7 +207,10 @@ def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: 
     if an index is out of range.
     """
     d = _element_index(input, dim, index, "gather")
-    r = Gather.apply(input, d, index) if index._a.size else wrap(np.empty(index._a.shape, input._a.dtype))
+    if index._a.size:
+        r = Gather.apply(input, d, index)
+    else:
+        r = reshape(Slice.apply(reshape(input, (input._a.size,)), (slice(0, 0), Ellipsis)), index._a.shape)
     return r if out is None else store(out, r)
 
 
@@ -237,8 +241,10 @@ def _prepared(input: Any, dim: int, index: Any, src: Any, value: Any, reduce: st
                 UserWarning,
                 stacklevel=3,
             )
-    if index._a.size:
-        source = expand(source, index._a.shape) if is_number and reduce else source if is_number else _cut(source, index._a.shape)
+    if not is_number:
+        source = _cut(source, index)
+    elif reduce:
+        source = expand(source, index._a.shape)
     return d, source
 
 
@@ -249,7 +255,7 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     ``reduce`` may be ``"add"`` or ``"multiply"``: then elements that meet are added up or multiplied, the old one included.
     """
     d, source = _prepared(input, dim, index, src, value, reduce)
-    if not index._a.size:
+    if _nothing(input, index):
         r = input.clone()
     elif reduce is None:
         r = Scatter.apply(input, d, index, source, False)
@@ -263,7 +269,7 @@ def scatter_(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = 
     if reduce is not None:
         return _scatter_inplace(input, dim, index, src, value=value, reduce=reduce)
     d, source = _prepared(input, dim, index, src, value, None)
-    return write(Scatter, input, d, index, source) if index._a.size else input
+    return input if _nothing(input, index) else write(Scatter, input, d, index, source)
 
 
 _scatter_inplace = inplace(scatter, "scatter_")
@@ -274,20 +280,25 @@ def _add_arguments(input: Any, dim: int, index: Any, src: Any) -> tuple:
         raise TypeError(f"scatter_add(): argument 'src' (position 3) must be Tensor, not {type(src).__name__}")
     _same_dtype(input, src, "scatter")
     d = _element_index(input, dim, index, "scatter", src._a.shape)
-    return d, _cut(src, index._a.shape) if index._a.size else src
+    return d, _cut(src, index)
+
+
+def _nothing(input: Any, index: Any) -> bool:
+    """Whether an index is empty and of any shape, which PyTorch allows."""
+    return index._a.size == 0 and index._a.ndim != input._a.ndim
 
 
 def scatter_add(input: Any, dim: int, index: Any, src: Any, *, out: Any = None) -> Any:
     """A copy with out[index[i][j][k]][j][k] += src[i][j][k] for ``dim=0``, and alike for others."""
     d, source = _add_arguments(input, dim, index, src)
-    r = ScatterAdd.apply(input, d, index, source, False) if index._a.size else input.clone()
+    r = input.clone() if _nothing(input, index) else ScatterAdd.apply(input, d, index, source, False)
     return r if out is None else store(out, r)
 
 
 def scatter_add_(input: Any, dim: int, index: Any, src: Any) -> Any:
     """In-place form of :func:`scatter_add`."""
     d, source = _add_arguments(input, dim, index, src)
-    return write(ScatterAdd, input, d, index, source) if index._a.size else input
+    return input if _nothing(input, index) else write(ScatterAdd, input, d, index, source)
 
 
 _REDUCTIONS = ("sum", "prod", "mean", "amax", "amin")
@@ -303,7 +314,7 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
     if reduce not in _REDUCTIONS:
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
     d, source = _add_arguments(input, dim, index, src)
-    if not index._a.size:
+    if _nothing(input, index):
         r = input.clone()
     else:
         r = ScatterReduce.apply(input, d, index, source, reduce, include_self)

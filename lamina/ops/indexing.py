@@ -15,7 +15,7 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, bump, check_writable, mode, overwrite, record_write, type_name, wrap
 from lamina.engine import kernels as k
 from lamina.ops.parts import Diagonal, Slice
-from lamina.ops.pointwise import cast, store
+from lamina.ops.pointwise import cast, store, where
 from lamina.ops.shape import View, _integer, _tensor, as_strided, expand, reshape, wrap_dim
 
 _FULL = slice(None)
@@ -46,7 +46,7 @@ def write(op: type[Op], x: Any, *inputs: Any) -> Any:
 
 # C++'s name of each type, as PyTorch's message on a number that does not fit says it.
 _C_NAME = {
-    "float16": "at::Half", "float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t", "int32": "int",
+    "float16": "c10::Half", "float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t", "int32": "int",
     "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
     "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
 }  # fmt: skip
@@ -64,11 +64,12 @@ def number(value: Any, dtype: np.dtype) -> np.ndarray:
             value = value.real
     elif kind in "iu":
         limits = np.iinfo(dtype)
-        low = -limits.max if kind == "u" else limits.min  # a negative number wraps around in an unsigned type
-        fits = value == value and low <= value <= limits.max
+        whole = isinstance(value, (int, np.integer))
+        low = -limits.max if kind == "u" and whole else limits.min  # a negative integer wraps around
+        fits = low <= value <= limits.max
         if fits:
             value = int(value) % (limits.max + 1) if kind == "u" else int(value)
-    elif kind == "f" and abs(value) > np.finfo(dtype).max:
+    elif kind == "f" and abs(value) > float(np.finfo(dtype).max):
         fits = abs(value) == float("inf")
     if not fits:
         raise RuntimeError(f"value cannot be converted to type {_C_NAME[dtype.name]} without overflow: {value!r}")
@@ -379,7 +380,10 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     if not isinstance(value, Variable):
         if not isinstance(value, _NUMBER):
             raise TypeError(f"can't assign a {_type_of(value)} to a {type_name(x._a)}")
-        value = wrap(number(value, x._a.dtype))
+        if x._a.dtype == np.float16 and not isinstance(value, (complex, np.complexfloating)):
+            value = wrap(k.cast(np.array(value, np.float64), x._a.dtype))  # here, as in PyTorch, too much is infinite
+        else:
+            value = wrap(number(value, x._a.dtype))
     kind = type(index)
     if kind is int or kind is slice:
         target, advanced = getitem(x, index), ()
@@ -392,8 +396,6 @@ def setitem(x: Any, index: Any, value: Any) -> None:
     a, s = target._a, value._a.shape
     if s and s != a.shape:
         value = expand(_without_leading_ones(value), a.shape)
-    elif value._a.ndim == 0 and target._a.size == 0:
-        return
     check_writable(target)
     copy_into(target, value)
 
@@ -744,9 +746,16 @@ def fill_diagonal_(input: Any, fill_value: Any, wrap: bool = False) -> Any:
     return input
 
 
+def _where(input: Any, condition: Any, other: Any) -> Any:
+    """``input`` where ``condition`` (bool) holds, else ``other``."""
+    return where(condition, input, other)
+
+
+_where.__name__ = _where.__qualname__ = "where"
+
 FUNCTIONS = (
     "take", "masked_fill", "masked_select", "masked_scatter", "nonzero", "argwhere", "index_put", "index_put_", "put", "fill",
     "fill_", "zero_", "select_scatter", "slice_scatter", "diagonal_scatter",
 )  # fmt: skip
-METHODS = (*(n for n in FUNCTIONS if n != "fill"), "masked_fill_", "copy_", "fill_diagonal_")
+METHODS = (*(n for n in FUNCTIONS if n != "fill"), "masked_fill_", "copy_", "fill_diagonal_", _where)
 INPLACE = ("masked_scatter", "put")
