@@ -1,16 +1,23 @@
-"""Einstein sums: parsed here, computed as matrix products, so that gradients and speed are theirs."""
+"""Einstein sums: an equation becomes a plan of tensor methods and matrix products, so gradients and speed are theirs.
+
+A plan depends on the labels and the shapes only, and is kept for the next call with the same.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from lamina.autograd.graph import Variable
 from lamina.ops.linalg import MatMul, _check_batches
+from lamina.ops.pointwise import Mul
 from lamina.ops.reduction import sum
 
-Labels = list[int]  # A..Z are 0..25, a..z are 26..51, the dimensions of the ellipsis 52 and up
+Labels = tuple[int, ...]  # A..Z are 0..25, a..z are 26..51, the dimensions of the ellipsis 52 and up
+Shape = tuple[int, ...]
+Steps = tuple[tuple[Any, ...], ...]  # (name of a tensor method, arguments), ...
 
 _ELLIPSIS = -1
 _FIRST_OF_ELLIPSIS = 52
@@ -32,15 +39,35 @@ def einsum(*args: Any) -> Any:
     if isinstance(args[0], Variable):
         operands, inputs, output = _from_lists(args)
     else:
-        equation, *rest = args
-        if len(rest) == 1 and isinstance(rest[0], (list, tuple)):
-            rest = list(rest[0])
-        operands = list(rest)
+        equation, *operands = args
+        if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+            operands = list(operands[0])
         inputs, output = _parse(equation, len(operands))
     for i, x in enumerate(operands):
         if not isinstance(x, Variable):
             raise TypeError(f"einsum(): operand {i} must be a Tensor, but got {type(x).__name__}")
-    return _contract(*_align(operands, inputs, output))
+    prepare, pairs, finish = _plan(inputs, output, tuple([x._a.shape for x in operands]))
+    terms = [_run(x, steps) for x, steps in zip(operands, prepare, strict=True)]
+    for i, j, left, right, flips, after in pairs:
+        y, x = _run(terms.pop(j), right), _run(terms.pop(i), left)
+        if flips is None:
+            product = Mul.apply(x, y)
+        else:
+            a, b = x._a, y._a
+            if a.dtype != b.dtype or a.dtype.kind == "b":
+                _check_batches(a, b)
+            product = MatMul.apply(x, y, *flips)
+        terms.insert(i, _run(product, after))
+    return _run(terms[0], finish)
+
+
+def _run(x: Any, steps: Steps) -> Any:
+    for name, *args in steps:
+        if name == "sum_same":  # a sum in between: integers keep their width
+            x = sum(x, *args, dtype=None if x._a.dtype.kind in "fc" else x.dtype)
+        else:
+            x = getattr(x, name)(*args)
+    return x
 
 
 # -- from notation to labels ---------------------------------------------------------------------------------------
@@ -60,7 +87,7 @@ def _name(label: int) -> str:
 
 def _subscripts(text: str, start: int, whose: str) -> Labels:
     """The labels in one operand's (or the output's) part of the equation."""
-    labels: Labels = []
+    labels: list[int] = []
     i = 0
     while i < len(text):
         c = text[i]
@@ -76,10 +103,11 @@ def _subscripts(text: str, start: int, whose: str) -> Labels:
         if c != " ":
             labels.append(_label(c, start + i))
         i += 1
-    return labels
+    return tuple(labels)
 
 
-def _parse(equation: str, n: int) -> tuple[list[Labels], Labels | None]:
+@lru_cache(maxsize=256)
+def _parse(equation: str, n: int) -> tuple[tuple[Labels, ...], Labels | None]:
     left, arrow, right = equation.partition("->")
     inputs, start = [], 0
     for i, part in enumerate(left.split(",")):
@@ -89,54 +117,93 @@ def _parse(equation: str, n: int) -> tuple[list[Labels], Labels | None]:
         raise RuntimeError("einsum(): fewer operands were provided than specified in the equation")
     if len(inputs) < n:
         raise RuntimeError("einsum(): more operands were provided than specified in the equation")
-    return inputs, _subscripts(right, len(left) + 2, "output") if arrow else None
+    return tuple(inputs), _subscripts(right, len(left) + 2, "output") if arrow else None
 
 
-def _from_lists(args: Sequence[Any]) -> tuple[list[Any], list[Labels], Labels | None]:
+def _from_lists(args: Sequence[Any]) -> tuple[list[Any], tuple[Labels, ...], Labels | None]:
     def labels(given: Any) -> Labels:
         for s in given:
             if s is not Ellipsis and not 0 <= s < _FIRST_OF_ELLIPSIS:
-                raise ValueError(f"einsum(): subscript in subscript list is not within the valid range [0, {_FIRST_OF_ELLIPSIS})")
-        return [_ELLIPSIS if s is Ellipsis else int(s) for s in given]
+                raise ValueError(
+                    f"einsum(): subscript in subscript list is not within the valid range [0, {_FIRST_OF_ELLIPSIS})"
+                )
+        return tuple([_ELLIPSIS if s is Ellipsis else int(s) for s in given])
 
-    operands, inputs = list(args[0 : len(args) // 2 * 2 : 2]), [labels(s) for s in args[1::2]]
-    return operands, inputs, labels(args[-1]) if len(args) % 2 else None
+    inputs = tuple([labels(s) for s in args[1::2]])
+    return list(args[0 : len(args) // 2 * 2 : 2]), inputs, labels(args[-1]) if len(args) % 2 else None
 
 
-def _align(operands: list[Any], inputs: list[Labels], output: Labels | None) -> tuple[list[Any], list[Labels], Labels]:
-    """Give the ellipses' dimensions labels, check sizes, take diagonals of repeated labels, drop what broadcasts."""
+# -- from labels to a plan -----------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _plan(inputs: tuple[Labels, ...], output: Labels | None, shapes: tuple[Shape, ...]) -> tuple:
+    """(steps for each operand, pairs to contract, steps at the end)."""
+    inputs, output = _without_ellipses(inputs, output, shapes)
+    size = _sizes(inputs, shapes)
+    prepare: list[Steps] = []
+    terms: list[Labels] = []
+    for labels, shape in zip(inputs, shapes, strict=True):
+        steps, labels = _simplified(labels, shape, size)
+        prepare.append(steps)
+        terms.append(labels)
+    pairs: list[tuple[Any, ...]] = []
+    while len(terms) > 1:
+        i, j = _cheapest(terms, output, size) if len(terms) > 2 else (0, 1)
+        second, first = terms.pop(j), terms.pop(i)
+        needed = set(output).union(*terms)
+        *how, result = _pair(first, second, needed, size)
+        pairs.append((i, j, *how))
+        terms.insert(i, result)
+    labels = terms[0]
+    loose = tuple([i for i, n in enumerate(labels) if n not in output])
+    labels = tuple([n for n in labels if n in output])
+    finish = _permuted(labels, output)
+    return tuple(prepare), tuple(pairs), (("sum", loose), *finish) if loose else finish
+
+
+def _without_ellipses(
+    inputs: tuple[Labels, ...], output: Labels | None, shapes: tuple[Shape, ...]
+) -> tuple[tuple[Labels, ...], Labels]:
+    """The labels with those of the ellipses' dimensions written out, and those of the output if they were not given."""
     spans = []  # the number of dimensions under each operand's ellipsis
-    for i, (x, labels) in enumerate(zip(operands, inputs, strict=True)):
-        ndim, named = x._a.ndim, len(labels) - (_ELLIPSIS in labels)
+    for i, (labels, shape) in enumerate(zip(inputs, shapes, strict=True)):
+        ndim, named = len(shape), len(labels) - (_ELLIPSIS in labels)
         if (named > ndim) if _ELLIPSIS in labels else (named != ndim):
-            count = f"the number of subscripts in the equation ({named})"
+            what = f"einsum(): the number of subscripts in the equation ({named})"
             if _ELLIPSIS in labels:
-                raise RuntimeError(f"einsum(): {count} is more than the number of dimensions ({ndim}) for operand {i}")
+                raise RuntimeError(f"{what} is more than the number of dimensions ({ndim}) for operand {i}")
             raise RuntimeError(
-                f"einsum(): {count} does not match the number of dimensions ({ndim}) for operand {i} and no ellipsis was given"
+                f"{what} does not match the number of dimensions ({ndim}) for operand {i} and no ellipsis was given"
             )
         spans.append(ndim - named if _ELLIPSIS in labels else 0)
     widest = max(spans)
 
     def expanded(labels: Labels, span: int) -> Labels:
         first = _FIRST_OF_ELLIPSIS + widest
-        return [m for n in labels for m in ([n] if n != _ELLIPSIS else range(first - span, first))]
+        return tuple([m for n in labels for m in ([n] if n != _ELLIPSIS else range(first - span, first))])
 
-    inputs = [expanded(labels, span) for labels, span in zip(inputs, spans, strict=True)]
+    inputs = tuple([expanded(labels, span) for labels, span in zip(inputs, spans, strict=True)])
     if output is None:
         seen = [n for labels in inputs for n in labels if n < _FIRST_OF_ELLIPSIS]
-        output = [_ELLIPSIS, *sorted(n for n in set(seen) if seen.count(n) == 1)]
+        output = (_ELLIPSIS, *sorted(n for n in set(seen) if seen.count(n) == 1))
     output = expanded(output, widest)
     for n in output:
         if output.count(n) > 1:
             raise RuntimeError(f"einsum(): output subscript {_name(n)} appears more than once in the output")
         if not any(n in labels for labels in inputs):
-            raise RuntimeError(f"einsum(): output subscript {_name(n)} does not appear in the equation for any input operand")
+            raise RuntimeError(
+                f"einsum(): output subscript {_name(n)} does not appear in the equation for any input operand"
+            )
+    return inputs, output
 
+
+def _sizes(inputs: tuple[Labels, ...], shapes: tuple[Shape, ...]) -> dict[int, int]:
+    """The size of each label, where 1 broadcasts."""
     size: dict[int, int] = {}
-    for i, (x, labels) in enumerate(zip(operands, inputs, strict=True)):
+    for i, (labels, shape) in enumerate(zip(inputs, shapes, strict=True)):
         own: dict[int, int] = {}
-        for n, m in zip(labels, x._a.shape, strict=True):
+        for n, m in zip(labels, shape, strict=True):
             if own.setdefault(n, m) != m:
                 raise RuntimeError(
                     f"einsum(): subscript {_name(n)} is repeated for operand {i} but the sizes don't match, {m} != {own[n]}"
@@ -148,107 +215,95 @@ def _align(operands: list[Any], inputs: list[Labels], output: Labels | None) -> 
                     raise RuntimeError(f"einsum(): subscript {_name(n)} {clash}")
                 raise RuntimeError(f"einsum(): dimension {n - _FIRST_OF_ELLIPSIS} covered by the ellipsis {clash}")
             size[n] = m if before == 1 else before
-    plain = [_simplified(x, labels, size) for x, labels in zip(operands, inputs, strict=True)]
-    return [x for x, _ in plain], [labels for _, labels in plain], output
+    return size
 
 
-def _simplified(x: Any, labels: Labels, size: dict[int, int]) -> tuple[Any, Labels]:
-    """The operand with each label once, and without dimensions of size 1 that others of the label are larger than."""
-    labels = list(labels)
+def _simplified(labels: Labels, shape: Shape, size: dict[int, int]) -> tuple[Steps, Labels]:
+    """Steps to an operand with each label once, and without dimensions of size 1 whose label is larger elsewhere."""
+    steps: list[tuple[Any, ...]] = []
+    left, dims = list(labels), list(shape)
     i = 0
-    while i < len(labels):
-        if labels[i] in labels[:i]:
-            j = labels.index(labels[i])
-            x = x.diagonal(0, j, i)
-            moved = labels[i]
-            labels = [n for m, n in enumerate(labels) if m not in (i, j)] + [moved]
-            i = 0
-        else:
+    while i < len(left):
+        j = left.index(left[i])
+        if j == i:
             i += 1
-    narrow = [i for i, n in enumerate(labels) if x._a.shape[i] == 1 and size[n] != 1]
+            continue
+        steps.append(("diagonal", 0, j, i))
+        n, m = left[i], dims[i]
+        left = [x for p, x in enumerate(left) if p not in (i, j)] + [n]
+        dims = [x for p, x in enumerate(dims) if p not in (i, j)] + [m]
+        i = 0
+    narrow = tuple([i for i, n in enumerate(left) if dims[i] == 1 and size[n] != 1])
     if narrow:
-        x = x.squeeze(tuple(narrow))
-        labels = [n for i, n in enumerate(labels) if i not in narrow]
-    return x, labels
+        steps.append(("squeeze", narrow))
+    return tuple(steps), tuple([n for i, n in enumerate(left) if i not in narrow])
 
 
-# -- from labels to products ---------------------------------------------------------------------------------------
-
-
-def _contract(operands: list[Any], inputs: list[Labels], output: Labels) -> Any:
-    terms = list(zip(operands, inputs, strict=True))
-    while len(terms) > 1:
-        i, j = _cheapest(terms, output) if len(terms) > 2 else (0, 1)
-        second, first = terms.pop(j), terms.pop(i)
-        needed = set(output).union(*(labels for _, labels in terms))
-        terms.insert(i, _pair(*first, *second, needed))
-    x, labels = _reduced(*terms[0], set(output))
-    order = [labels.index(n) for n in output]
-    # an output label whose every dimension of size 1 stood beside larger ones is never lost: the larger one has it
-    return x if order == list(range(len(order))) else x.permute(*order)
-
-
-def _cheapest(terms: list[tuple[Any, Labels]], output: Labels) -> tuple[int, int]:
+def _cheapest(terms: list[Labels], output: Labels, size: dict[int, int]) -> tuple[int, int]:
     """The pair whose product is smallest next to what it replaces."""
+
+    def elements(labels: set[int] | Labels) -> int:
+        return math.prod([size[n] for n in labels])
+
     best, cheapest = (0, 1), math.inf
     for j in range(1, len(terms)):
         for i in range(j):
-            size = dict(zip(terms[i][1] + terms[j][1], terms[i][0]._a.shape + terms[j][0]._a.shape, strict=True))
-            others = set(output).union(*(labels for m, (_, labels) in enumerate(terms) if m not in (i, j)))
-            result = math.prod(n for label, n in size.items() if label in others)
-            cost = result - terms[i][0]._a.size - terms[j][0]._a.size
+            others = set(output).union(*(labels for m, labels in enumerate(terms) if m not in (i, j)))
+            result = elements(others.intersection(terms[i] + terms[j]))
+            cost = result - elements(terms[i]) - elements(terms[j])
             if cost < cheapest:
                 best, cheapest = (i, j), cost
     return best
 
 
-def _reduced(x: Any, labels: Labels, needed: set[int], dtype: Any = None) -> tuple[Any, Labels]:
-    """``x`` summed over the labels that nobody needs."""
-    loose = tuple(i for i, n in enumerate(labels) if n not in needed)
-    return (sum(x, loose, dtype=dtype), [n for n in labels if n in needed]) if loose else (x, labels)
-
-
-def _pair(x: Any, left: Labels, y: Any, right: Labels, needed: set[int]) -> tuple[Any, Labels]:
-    """The product of two operands, summed over the labels that only they have and nobody needs further on."""
-    x, left = _reduced(x, left, needed.union(right), x.dtype)
-    y, right = _reduced(y, right, needed.union(left), y.dtype)
+def _pair(left: Labels, right: Labels, needed: set[int], size: dict[int, int]) -> tuple:
+    """(steps for the left, steps for the right, flips of a matrix product or ``None`` for an elementwise one, steps after it,
+    labels of the result), for two operands that are summed over the labels that only they have and nobody needs further on."""
+    first, left = _summed(left, needed.union(right))
+    second, right = _summed(right, needed.union(left))
     shared = [n for n in left if n in right]
     batch, inner = [n for n in shared if n in needed], [n for n in shared if n not in needed]
     rows, columns = [n for n in left if n not in shared], [n for n in right if n not in shared]
+    every = (*batch, *rows, *columns)
     if not inner or batch and not rows and not columns:
-        every = batch + rows + columns
-        product = _spread(x, left, every + inner) * _spread(y, right, every + inner)
-        return (sum(product, tuple(range(-len(inner), 0)), dtype=product.dtype) if inner else product), every
-    size = dict(zip(left + right, x._a.shape + y._a.shape, strict=True))
-    a = _ordered(x, left, batch, rows, inner)
-    b = _ordered(y, right, batch, inner, columns)
-    if a._a.ndim > 2 or a._a.dtype != b._a.dtype or a._a.dtype.kind == "b":
-        _check_batches(a._a, b._a)
-    product = MatMul.apply(a, b, False, False)
-    every = batch + rows + columns
-    if len(rows) != 1 or len(columns) != 1:
-        product = product.reshape([size[n] for n in every])
-    return product, every
+        wanted = (*every, *inner)
+        first += _spread(left, wanted, size)
+        second += _spread(right, wanted, size)
+        return first, second, None, (("sum_same", tuple(range(-len(inner), 0))),) if inner else (), every
+    to_left, left_flip = _matrices(left, batch, rows, inner, size)
+    to_right, right_flip = _matrices(right, batch, inner, columns, size)
+    after: Steps = () if len(rows) == len(columns) == 1 else (("reshape", [size[n] for n in every]),)
+    return first + to_left, second + to_right, (left_flip, right_flip), after, every
 
 
-def _ordered(x: Any, labels: Labels, batch: Labels, first: Labels, second: Labels) -> Any:
-    """``x`` as matrices: the batch's dimensions, then two groups of dimensions, each as one."""
-    order = [labels.index(n) for n in batch + first + second]
-    if order != list(range(len(order))):
-        x = x.permute(*order)
-    if len(first) == len(second) == 1:
-        return x
-    shape, lead = x._a.shape, len(batch)
-    return x.reshape(*shape[:lead], math.prod(shape[lead : lead + len(first)]), math.prod(shape[lead + len(first) :]))
+def _summed(labels: Labels, needed: set[int]) -> tuple[Steps, Labels]:
+    loose = tuple([i for i, n in enumerate(labels) if n not in needed])
+    return ((("sum_same", loose),), tuple([n for n in labels if n in needed])) if loose else ((), labels)
 
 
-def _spread(x: Any, labels: Labels, wanted: Labels) -> Any:
-    """``x`` with its dimensions in the order ``wanted``, and dimensions of size 1 for labels that it lacks."""
-    order = [labels.index(n) for n in wanted if n in labels]
-    if order != list(range(len(order))):
-        x = x.permute(*order)
-    shape = iter(x._a.shape)
-    return x if len(labels) == len(wanted) else x.reshape([next(shape) if n in labels else 1 for n in wanted])
+def _permuted(labels: Labels, wanted: Sequence[int]) -> Steps:
+    order = tuple([labels.index(n) for n in wanted])
+    return () if order == tuple(range(len(order))) else (("permute", order),)
+
+
+def _matrices(labels: Labels, batch: list[int], down: list[int], across: list[int], size: dict[int, int]) -> tuple[Steps, bool]:
+    """Steps to matrices, behind the batch's dimensions, of two groups of dimensions; and whether they come out transposed."""
+    flip = labels == (*batch, *across, *down) and labels != (*batch, *down, *across)
+    if flip:
+        down, across = across, down
+    steps = _permuted(labels, batch + down + across)
+    if len(down) != 1 or len(across) != 1:
+        groups = [[n] for n in batch] + [down, across]
+        steps += (("reshape", [math.prod([size[n] for n in group]) for group in groups]),)
+    return steps, flip
+
+
+def _spread(labels: Labels, wanted: Labels, size: dict[int, int]) -> Steps:
+    """Steps to the dimensions ``wanted``, of size 1 where the label is missing."""
+    steps = _permuted(labels, [n for n in wanted if n in labels])
+    if len(labels) < len(wanted):
+        steps += (("reshape", [size[n] if n in labels else 1 for n in wanted]),)
+    return steps
 
 
 FUNCTIONS = ("einsum",)

@@ -140,7 +140,10 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     With more dimensions the last two are matrices, and those before them broadcast. Raises ``RuntimeError`` if the sizes do
     not fit or the dtypes differ.
     """
-    a, b = _arrays("matmul", input=input, other=other)
+    try:
+        a, b = input._a, other._a
+    except AttributeError:
+        a, b = _arrays("matmul", input=input, other=other)
     if a.ndim == 2 and b.ndim == 2:
         _check_matrices(a, b)
         r = MatMul.apply(input, other, False, False)
@@ -168,7 +171,10 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
 
 def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """The product of two matrices (n, m) and (m, p)."""
-    a, b = _arrays("mm", input=input, mat2=mat2)
+    try:
+        a, b = input._a, mat2._a
+    except AttributeError:
+        a, b = _arrays("mm", input=input, mat2=mat2)
     if a.ndim != 2:
         raise RuntimeError("self must be a matrix")
     if b.ndim != 2:
@@ -379,27 +385,27 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     Shapes: input (\*, in), weight (out, in) or (in), bias (out) or missing; the result is (\*, out) or (\*).
     Raises ``RuntimeError`` if the sizes do not fit or the dtypes differ.
     """
-    a, w = _arrays("linear", input=input, weight=weight)
+    try:
+        a, w = input._a, weight._a
+        b = None if bias is None else bias._a
+    except AttributeError:
+        _arrays("linear", input=input, weight=weight, bias=bias)
+        raise
     if w.ndim != 2 or a.ndim == 0:
         return _unusual_linear(input, weight, bias)
     if a.shape[-1] != w.shape[1]:
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({math.prod(a.shape[:-1])}x{a.shape[-1]} and {w.shape[1]}x{w.shape[0]})"
         )
-    if bias is None:
-        if a.dtype is not w.dtype:
-            _check_matrices(a[..., :1, :] if a.ndim == 2 else a.reshape(-1, a.shape[-1])[:1], w.T)
-    else:
-        (b,) = _arrays("linear", bias=bias)
-        if b.dtype is not w.dtype and b.dtype != w.dtype:
-            raise RuntimeError(f"self and mat2 must have the same dtype, but got {_scalar_name(b)} and {_scalar_name(w)}")
-        if a.dtype is not w.dtype and a.dtype != w.dtype:
-            raise RuntimeError(
-                f"expected m1 and m2 to have the same dtype, but got: {_C_NAME[a.dtype.name]} != {_C_NAME[w.dtype.name]}"
-            )
-        if b.shape != (w.shape[0],):
-            product = Linear.apply(input, weight, None)
-            return product + expand(bias, product._a.shape)
+    if b is not None and b.dtype is not w.dtype and b.dtype != w.dtype:
+        raise RuntimeError(f"self and mat2 must have the same dtype, but got {_scalar_name(b)} and {_scalar_name(w)}")
+    if a.dtype is not w.dtype and a.dtype != w.dtype:
+        raise RuntimeError(
+            f"expected m1 and m2 to have the same dtype, but got: {_C_NAME[a.dtype.name]} != {_C_NAME[w.dtype.name]}"
+        )
+    if b is not None and b.shape != (w.shape[0],):
+        product = Linear.apply(input, weight, None)
+        return product + expand(bias, product._a.shape)
     if a.dtype.kind == "b":
         _no_bools("addmm_impl_cpu_", a)
     return Linear.apply(input, weight, bias)

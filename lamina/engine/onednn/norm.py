@@ -22,7 +22,6 @@ from .core import (
     Plan,
     attributes,
     channels_last,
-    desc,
     plain_desc,
     plan,
     plans,
@@ -60,11 +59,12 @@ def _backward(rows: int, columns: int, eps: float, flags: int) -> Plan | None:
 
 
 @plans
-def _affine(shape: tuple[int, ...], strides: tuple[int, ...], other: bool) -> Plan | None:
-    """dst = src·factor (+ another array) + summand, the factor and the summand broadcast from (1, C, 1, ...)."""
-    d = desc(shape, strides)
-    if d is None:
-        return None
+def _affine(shape: tuple[int, ...], other: bool) -> Plan | None:
+    """dst = src·factor (+ another array) + summand for plain arrays, the factor and the summand broadcast from (1, C, 1).
+
+    A last dimension of 1 must not be given: oneDNN 3.2's post-ops then mistake their operand's channels.
+    """
+    d = plain_desc(shape)
     row = plain_desc((1, shape[1], *(1,) * (len(shape) - 2)))
     extra = (("binary", abi.ADD, d),) if other else ()
     pd = primitive("binary", abi.MUL, d, row, d, attr=attributes(*extra, ("binary", abi.ADD, row)))
@@ -74,12 +74,16 @@ def _affine(shape: tuple[int, ...], strides: tuple[int, ...], other: bool) -> Pl
 # -- arrays as matrices --------------------------------------------------------------------------------------------
 
 
+def _is_nxc(x: ndarray) -> bool:
+    return x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous
+
+
 def _nxc(x: ndarray) -> ndarray:
     """``x`` with its channels side by side in memory."""
+    if _is_nxc(x):
+        return x
     if x.ndim == 2:
         return np.ascontiguousarray(x)
-    if x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous:
-        return x
     source = spec(x)
     if source is None:
         return channels_last(x)
@@ -106,7 +110,7 @@ def _vector(a: ndarray | None, c: int, default: float, k: int = 1) -> ndarray:
 
 
 def _takes(x: ndarray, *parameters: ndarray | None) -> bool:
-    return x.dtype == F32 and x.ndim > 1 and all(a is None or a.dtype == F32 for a in parameters)
+    return x.dtype == F32 and x.ndim > 1 and x.size > 0 and all(a is None or a.dtype == F32 for a in parameters)
 
 
 # -- kernels -------------------------------------------------------------------------------------------------------
@@ -130,7 +134,7 @@ def batch_norm_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, e
     if k == 1:
         train.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
         return y, m, v
-    affine = _affine[(rows, columns), (4 * columns, 4), False]
+    affine = _affine[(rows, columns), False]
     if affine is None:
         return NotImplemented
     train.run(x, _vector(None, columns, 1), _vector(None, columns, 0), y, m, v)
@@ -148,12 +152,17 @@ def batch_norm_eval(
 ) -> Any:
     if not _takes(x, mean, var, weight, bias):
         return NotImplemented
-    affine = _affine[x.shape, x.strides, False]
+    n, c = x.shape[:2]
+    length = prod(x.shape[2:])
+    if x.ndim > 2 and length > 1 and x.flags.c_contiguous:
+        affine = _affine[(n, c, length), False]
+    elif _is_nxc(x):
+        affine = _affine[(n * length, c), False]
+    else:
+        return NotImplemented
     if affine is None:
         return NotImplemented
     y = empty_like(x)
-    if y.strides != x.strides:
-        return NotImplemented
     factor, summand = factor_and_summand(mean, var, weight, bias, eps)
     affine.run(x, factor, y, summand)
     return y
@@ -179,7 +188,7 @@ def batch_norm_backward(
     if k == 1:
         backward.run(x, grad, _vector(weight, c, 1), mean, var, gx, gw, gb)
         return gx, gw, gb
-    affine = _affine[(rows, columns), (4 * columns, 4), True]
+    affine = _affine[(rows, columns), True]
     if affine is None:
         return NotImplemented
     tiled = (_vector(a, c, 1, k) for a in (weight, mean, var))

@@ -92,6 +92,9 @@ def _single(a: ndarray | None) -> Any:
 
 def moving_average(running: ndarray, value: ndarray, momentum: float, factor: float) -> Any:
     """running ← (1 − momentum)·running + momentum·factor·value, in place."""
-    t = running.dtype.type if running.dtype is not F16 else np.float32
-    running[...] = running * t(1 - momentum) + value * t(momentum * factor)
+    if running.dtype is F16:
+        running[...] = running.astype(F32) * (1 - momentum) + value * (momentum * factor)
+    else:
+        running *= 1 - momentum
+        running += value * (momentum * factor)
     return running
