@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from lamina import _dtypes, autograd, engine, ops
 from lamina._config import set_num_threads, get_num_threads, show_config
 from lamina._dtypes import (
@@ -23,3 +25,7 @@ from lamina import nn, optim, random, utils  # isort: skip  # they build on the 
 __version__ = "0.1.0"
 
 e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
+
+if TYPE_CHECKING:  # the functions that the tables of lamina.ops bring
+
+    def __getattr__(name: str) -> Any: ...

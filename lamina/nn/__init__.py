@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from lamina.nn import functional, init, modules, parameter, utils
-from lamina.nn.modules import *  # noqa: F403
+
+# A type checker does not follow a star through two packages, so this one names the families again.
+from lamina.nn.modules.activation import *  # noqa: F403
+from lamina.nn.modules.batchnorm import *  # noqa: F403
+from lamina.nn.modules.container import *  # noqa: F403
+from lamina.nn.modules.conv import *  # noqa: F403
+from lamina.nn.modules.dropout import *  # noqa: F403
+from lamina.nn.modules.flatten import *  # noqa: F403
+from lamina.nn.modules.linear import *  # noqa: F403
+from lamina.nn.modules.loss import *  # noqa: F403
+from lamina.nn.modules.module import *  # noqa: F403
+from lamina.nn.modules.pooling import *  # noqa: F403
+from lamina.nn.modules.rnn import *  # noqa: F403
 from lamina.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
+from lamina.nn.modules import (
+    activation,
+    batchnorm,
+    container,
+    conv,
+    dropout,
+    flatten,
+    linear,
+    loss,
+    module,
+    pooling,
+    rnn,
+)
+from lamina.nn.modules.activation import *  # noqa: F403
+from lamina.nn.modules.batchnorm import *  # noqa: F403
+from lamina.nn.modules.container import *  # noqa: F403
+from lamina.nn.modules.conv import *  # noqa: F403
+from lamina.nn.modules.dropout import *  # noqa: F403
+from lamina.nn.modules.flatten import *  # noqa: F403
+from lamina.nn.modules.linear import *  # noqa: F403
+from lamina.nn.modules.loss import *  # noqa: F403
+from lamina.nn.modules.module import *  # noqa: F403
+from lamina.nn.modules.pooling import *  # noqa: F403
+from lamina.nn.modules.rnn import *  # noqa: F403
 
-# Each family file names its layers in ``__all__``.
-FAMILIES = (
-    "module", "container", "linear", "flatten", "activation", "conv", "pooling", "batchnorm", "dropout", "rnn", "loss",
-)  # fmt: skip
-
-__all__: list[str] = []
-for _family in FAMILIES:
-    try:
-        _module = importlib.import_module(f"lamina.nn.modules.{_family}")
-    except ModuleNotFoundError as _error:  # while the families are being built
-        if _error.name != f"lamina.nn.modules.{_family}":
-            raise
-        continue
-    for _name in _module.__all__:
-        globals()[_name] = getattr(_module, _name)
-    __all__ += _module.__all__
+# Each family names its layers. Written out, so that a type checker and an editor see them too.
+__all__ = [*module.__all__]
+__all__ += container.__all__
+__all__ += linear.__all__
+__all__ += flatten.__all__
+__all__ += activation.__all__
+__all__ += conv.__all__
+__all__ += pooling.__all__
+__all__ += batchnorm.__all__
+__all__ += dropout.__all__
+__all__ += rnn.__all__
+__all__ += loss.__all__
