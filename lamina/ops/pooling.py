@@ -18,7 +18,7 @@ from math import inf, prod
 from typing import Any
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable, wrap
+from lamina.autograd.graph import Op, Variable
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 
@@ -83,8 +83,9 @@ class AvgPool(Op):
 
     @staticmethod
     def forward(ctx, x, kernel, stride, padding, size, include, divisor):
-        ctx.settings = x._a.shape[2:], kernel, stride, padding, include, divisor
-        return k.avg_pool(x._a, kernel, stride, padding, size, include, divisor)
+        a = x._a
+        ctx.settings = a.shape[2:], kernel, stride, padding, include, divisor, not a.flags.c_contiguous
+        return k.avg_pool(a, kernel, stride, padding, size, include, divisor)
 
     @staticmethod
     def backward(ctx, grad):
@@ -98,9 +99,9 @@ class AvgPoolBackward(Op):
     """The transpose of :class:`AvgPool`;   dL/dg = the gradient pooled"""
 
     @staticmethod
-    def forward(ctx, grad, spatial, kernel, stride, padding, include, divisor):
+    def forward(ctx, grad, spatial, kernel, stride, padding, include, divisor, channels_last):
         ctx.settings = kernel, stride, padding, grad._a.shape[2:], include, divisor
-        return k.avg_pool_backward(grad._a, spatial, kernel, stride, padding, include, divisor)
+        return k.avg_pool_backward(grad._a, spatial, kernel, stride, padding, include, divisor, channels_last)
 
     @staticmethod
     def backward(ctx, grad):
@@ -309,7 +310,7 @@ def _adaptive_avg_pool(ndim: int) -> Callable[..., Any]:
         size, step = _adaptive(name, ndim, _shape(name, input), _entries(name, output_size), ndim < 3)
         _check_dtype(name, input, "f")
         if step:
-            return _batched(AvgPool, ndim, input, step, step, (0,) * ndim, size, True, None)
+            return _batched(AvgPool, ndim, input, *step, (0,) * ndim, size, True, None)
         return _batched(AdaptiveAvgPool, ndim, input, size)
 
     return _named(adaptive_avg_pool, name, "mean of each window, the windows placed so that ``output_size`` of them cover", ndim,
@@ -323,7 +324,7 @@ def _adaptive_max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., Any
         size, step = _adaptive(name, ndim, _shape(name, input), _entries(name, output_size), False)
         _check_dtype(name, input, "f")
         if step:
-            return _batched(MaxPool, ndim, input, step, step, (0,) * ndim, (1,) * ndim, size, bool(return_indices))
+            return _batched(MaxPool, ndim, input, *step, (0,) * ndim, (1,) * ndim, size, bool(return_indices))
         found = _batched(AdaptiveMaxPool, ndim, input, size)
         return found if return_indices else found[0]
 
@@ -505,8 +506,10 @@ def _entries(name: str, output_size: Any) -> Any:
 
 
 @lru_cache(4096)
-def _adaptive(name: str, ndim: int, shape: Ints, output_size: Any, no_channels: bool) -> tuple[Ints, Ints | None]:
-    """The number of windows per dimension, and their size and distance if they are regular."""
+def _adaptive(
+    name: str, ndim: int, shape: Ints, output_size: Any, no_channels: bool
+) -> tuple[Ints, tuple[Ints, Ints] | None]:
+    """The number of windows per dimension, and their kernel and stride if they are regular."""
     entries = output_size if type(output_size) is tuple else (output_size,) * ndim
     if len(entries) != ndim:
         raise RuntimeError(f"{name}: output_size must be an int or a tuple of {ndim} ints or None, but got {output_size}")
@@ -515,8 +518,10 @@ def _adaptive(name: str, ndim: int, shape: Ints, output_size: Any, no_channels: 
     size = tuple(length if n is None else n for n, length in zip(entries, spatial, strict=True))
     if min(size) < 0:
         raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0, but got {size}")
-    if all(n and length % n == 0 for n, length in zip(size, spatial, strict=True)):
-        return size, tuple(length // n for n, length in zip(size, spatial, strict=True))
+    # Window i goes from ⌊iL/n⌋ to ⌈(i + 1)L/n⌉: a step of ⌊L/n⌋ and one length for all if the remainder of L/n is 0 or 1.
+    if all(n and (length % n == 0 or length % n == 1 and length > n) for n, length in zip(size, spatial, strict=True)):
+        kernel = tuple(-(-length // n) for n, length in zip(size, spatial, strict=True))
+        return size, (kernel, tuple(length // n for n, length in zip(size, spatial, strict=True)))
     return size, None
 
 

@@ -1,108 +1,171 @@
 """Pooling on oneDNN, channels-last: on plain arrays it has a loop that takes forty times as long.
 
+Pooling treats every plane (n, c) alike. So a plain array is handed over as N·C/16 samples of 16 channels, which can be brought
+into channels-last order three times as fast as N samples of C channels; its result is plain again. An array that lies
+channels-last is taken as it is, and so is its result.
+
 oneDNN's maximum passes NaN over, and gives the least finite number for a window of −inf alone. Both are looked for, at a
-tenth of the pooling's cost or so, and then the reference kernel serves. Its workspace holds what the reference calls taps.
+fraction of the pooling's cost, and then the reference kernel serves. Its workspace holds what the reference calls taps.
 """
 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
+from lamina.engine.reference.pooling import are_blocks, taps_dtype
 
 from . import abi
-from .core import F32, Plan, _reorder, attributes, channels_last_desc, channels_last_strides, desc, plan, plans, primitive
+from .core import (
+    F32, Desc, Plan, _reorder, attributes, available, c_strides, channels_last_desc, channels_last_strides, plain_desc, plan, plans,
+    primitive, strided_desc,
+)  # fmt: skip
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
 LOWEST = np.finfo(np.float32).min
+Window = tuple[Ints, Ints, Ints]  # kernel, stride, padding
 
 # -- layout --------------------------------------------------------------------------------------------------------
 
 
-@plans
-def _route(shape: Ints, byte_strides: Ints) -> Plan | bool | None:
-    """How an array comes to lie channels-last: it does so already (True), by a reorder, or not at all (None)."""
-    source = desc(shape, byte_strides)
-    if source is None:
+class _Way:
+    """How an array (N, C, *spatial) comes to lie channels-last: as ``shape``, by ``move`` unless it does so already."""
+
+    __slots__ = ("shape", "move", "plain")
+
+    def __init__(self, shape: Ints, move: Plan | None, plain: bool) -> None:
+        self.shape, self.move, self.plain = shape, move, plain
+
+    def __call__(self, x: ndarray) -> ndarray:
+        if self.move is None:
+            return x
+        lies = empty(self.shape, F32, channels_last=True)
+        self.move.run(x, lies)
+        return lies
+
+
+def _way(shape: Ints, byte_strides: Ints, plain: bool | None = None) -> _Way:
+    """The way of an array of positive strides; ``plain`` decides where it lies both plain and channels-last."""
+    strides = tuple(s // 4 for s in byte_strides)
+    last, first = (
+        all(n == 1 or s == w for n, s, w in zip(shape, strides, order(shape), strict=True))
+        for order in (channels_last_strides, c_strides)
+    )
+    (n, c, *spatial), (by_n, by_c, *steps) = shape, strides
+    if last and not (first if plain is None else plain):
+        return _Way(shape, None, False)
+    if c == 1:
+        by_c = by_n
+    elif n > 1 and by_n != c * by_c:  # the planes do not follow each other at one distance
+        return _Way(shape, _move(strided_desc(shape, strides), channels_last_desc(shape)), False)
+    split = _split(n * c)
+    seen = (*split, *spatial)
+    source = strided_desc(seen, (split[1] * by_c, by_c, *steps))
+    return _Way(seen, _move(source, channels_last_desc(seen)), True)
+
+
+def _split(planes: int) -> tuple[int, int]:
+    """Planes as samples and channels."""
+    for channels in (16, 8):
+        if planes % channels == 0:
+            return planes // channels, channels
+    return 1, planes
+
+
+def _move(source: Desc, target: Desc) -> Plan:
+    return _reorder.make(source, target)
+
+
+def _dense(x: ndarray) -> ndarray | None:
+    """``x``, or a copy where its strides are beyond oneDNN; ``None`` if oneDNN has no use for it."""
+    if x.dtype != F32 or not x.size:
         return None
-    wanted = channels_last_strides(shape)
-    if all(n == 1 or s == 4 * w for n, s, w in zip(shape, byte_strides, wanted, strict=True)):
-        return True
-    return _reorder.make(source, channels_last_desc(shape))
+    return np.ascontiguousarray(x) if min(x.strides) <= 0 else x
 
 
-def _channels_last(x: ndarray) -> ndarray | None:
-    """``x`` channels-last, or ``None`` if oneDNN has no use for it (another dtype, empty)."""
-    if x.dtype != F32:
-        return None
-    how = _route[x.shape, x.strides]
-    if how is True:
-        return x
-    if how is None:
-        if not x.size:
-            return None
-        x = np.ascontiguousarray(x)  # negative or zero strides
-        how = _route[x.shape, x.strides]
-        if how is None or how is True:
-            return x if how else None
-    y = empty(x.shape, F32, channels_last=True)
-    how.run(x, y)
-    return y
+# -- primitives ----------------------------------------------------------------------------------------------------
 
 
-def _after(spatial: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints) -> Ints:
+def _after(spatial: Ints, size: Ints, window: Window) -> Ints:
     """The padding behind each dimension that makes the windows ``size`` many."""
     return tuple(
-        max((n - 1) * s + k - length - p, 0)
-        for length, n, k, s, p in zip(spatial, size, kernel, stride, padding, strict=True)
+        max((n - 1) * s + k - length - p, 0) for length, n, k, s, p in zip(spatial, size, *window, strict=True)
     )
 
 
-def _forward(prop: int, alg: int, shape: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, scale: float = 1.0):
+def _forward(training: bool, alg: int, shape: Ints, size: Ints, window: Window, scale: float = 1.0) -> Any:
+    kernel, stride, padding = window
     attr = attributes(("eltwise", abi.LINEAR, scale, 0.0)) if scale != 1.0 else None
     return primitive(
-        "pooling_forward", prop, alg, channels_last_desc(shape), channels_last_desc((*shape[:2], *size)), stride, kernel,
-        (0,) * len(kernel), padding, _after(shape[2:], size, kernel, stride, padding), attr=attr,
+        "pooling_forward", abi.FORWARD_TRAINING if training else abi.FORWARD_INFERENCE, alg, channels_last_desc(shape),
+        channels_last_desc((*shape[:2], *size)), stride, kernel, (0,) * len(kernel), padding,
+        _after(shape[2:], size, window), attr=attr,
     )  # fmt: skip
 
 
-def _backward(hint, alg: int, shape: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints):
-    return primitive(
+def _backward(forward: Any, alg: int, shape: Ints, size: Ints, window: Window) -> Any:
+    kernel, stride, padding = window
+    return forward and primitive(
         "pooling_backward", alg, channels_last_desc(shape), channels_last_desc((*shape[:2], *size)), stride, kernel,
-        (0,) * len(kernel), padding, _after(shape[2:], size, kernel, stride, padding), hint,
+        (0,) * len(kernel), padding, _after(shape[2:], size, window), forward,
     )  # fmt: skip
+
+
+class _Pool:
+    """A pooling with the ways into and out of its layout."""
+
+    __slots__ = ("way", "pool", "shape", "out", "taps_out")
+
+    def __init__(self, way: _Way, pool: Plan, size: Ints, taps: int | None = None) -> None:
+        self.way, self.pool = way, pool
+        self.shape = (*way.shape[:2], *size)
+        self.out = _move(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
+        self.taps_out = None
+        if way.plain and taps is not None:
+            self.taps_out = _move(channels_last_desc(self.shape, taps), plain_desc(self.shape, taps))
+
+    def leave(self, y: ndarray, shape: Ints, dtype: Any = F32) -> ndarray:
+        """The result: as it is, or plain if its input was."""
+        out = self.out if dtype is F32 else self.taps_out
+        if out is None:
+            return y
+        plain = empty(shape, dtype)
+        out.run(y, plain)
+        return plain
 
 
 # -- maxima --------------------------------------------------------------------------------------------------------
 
 
 @plans
-def _max_pool(shape: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints) -> Plan | None:
-    return plan(
-        _forward(abi.FORWARD_INFERENCE, abi.POOLING_MAX, shape, size, kernel, stride, padding), abi.SRC, abi.DST
-    )
+def _max_pool(shape: Ints, strides: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints) -> _Pool | None:
+    way, window = _way(shape, strides), (kernel, stride, padding)
+    pool = plan(_forward(False, abi.POOLING_MAX, way.shape, size, window), abi.SRC, abi.DST)
+    return _Pool(way, pool, size) if pool else None
 
 
 @plans
-def _max_pool_taps(shape: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints) -> Plan | None:
-    if prod(kernel) > 255:
+def _max_pool_taps(shape: Ints, strides: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints) -> _Pool | None:
+    way, window = _way(shape, strides), (kernel, stride, padding)
+    forward = _forward(True, abi.POOLING_MAX, way.shape, size, window)
+    pool = plan(forward, abi.SRC, abi.DST, abi.WORKSPACE)
+    kind = abi.U8 if taps_dtype(kernel, (1,)) is np.uint8 else abi.S32
+    if pool is None or not pool.desc(abi.WORKSPACE).equals(channels_last_desc((*way.shape[:2], *size), kind)):
         return None
-    found = plan(
-        _forward(abi.FORWARD_TRAINING, abi.POOLING_MAX, shape, size, kernel, stride, padding), abi.SRC, abi.DST, abi.WORKSPACE
-    )
-    taps = channels_last_desc((*shape[:2], *size), abi.U8)
-    return found if found is not None and found.desc(abi.WORKSPACE).equals(taps) else None
+    return _Pool(way, pool, size, kind)
 
 
 @plans
 def _max_pool_backward(shape: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints) -> Plan | None:
-    forward = _max_pool_taps[shape, kernel, stride, padding, size]
-    return forward and plan(
-        _backward(forward.pd, abi.POOLING_MAX, shape, size, kernel, stride, padding), abi.DIFF_SRC, abi.DIFF_DST, abi.WORKSPACE
+    window = kernel, stride, padding
+    forward = _forward(True, abi.POOLING_MAX, shape, size, window)
+    return plan(
+        _backward(forward, abi.POOLING_MAX, shape, size, window), abi.DIFF_SRC, abi.DIFF_DST, abi.WORKSPACE
     )
 
 
@@ -112,117 +175,196 @@ def _is_exact(x: ndarray, y: ndarray) -> bool:
     return largest == largest and np.minimum.reduce(y, axis=None) != LOWEST
 
 
+def _undilated(x: ndarray, stride: Ints, padding: Ints, dilation: Ints) -> tuple[Any, Ints, Ints]:
+    """oneDNN is slow at dilation, but where it divides stride and padding, only every such element is looked at at all."""
+    if any(s % d or p % d for s, p, d in zip(stride, padding, dilation, strict=True)):
+        return None, stride, padding
+    x = x[(slice(None), slice(None), *(slice(None, None, d) for d in dilation))]
+    stride, padding = (tuple(n // d for n, d in zip(values, dilation, strict=True)) for values in (stride, padding))
+    return x, stride, padding
+
+
 @fast(min_size=8192)
 def max_pool(x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints) -> ndarray:
-    if max(dilation) > 1:
-        return NotImplemented
-    x = _channels_last(x)
-    pool = x is not None and _max_pool[x.shape, kernel, stride, padding, size]
-    if not pool:
-        return NotImplemented
-    y = empty((*x.shape[:2], *size), F32, channels_last=True)
-    pool.run(x, y)
-    return y if _is_exact(x, y) else NotImplemented
+    if x.flags.c_contiguous and (kernel == stride == (2,) or are_blocks(x.shape[2:], kernel, stride, padding, dilation)):
+        return NotImplemented  # NumPy is faster at these
+    return _largest(_max_pool, x, kernel, stride, padding, dilation, size)
 
 
 @fast(min_size=8192)
 def max_pool_taps(
     x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints
 ) -> tuple[ndarray, ndarray]:
+    if x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, dilation):
+        return NotImplemented
+    return _largest(_max_pool_taps, x, kernel, stride, padding, dilation, size)
+
+
+def _largest(found: Any, x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints) -> Any:
+    given: Any = x
     if max(dilation) > 1:
+        given, stride, padding = _undilated(x, stride, padding, dilation)
+    given = None if given is None else _dense(given)
+    pooling = given is not None and found[given.shape, given.strides, kernel, stride, padding, size]
+    if not pooling:
         return NotImplemented
-    x = _channels_last(x)
-    pool = x is not None and _max_pool_taps[x.shape, kernel, stride, padding, size]
-    if not pool:
-        return NotImplemented
+    lies = pooling.way(given)
+    y = empty(pooling.shape, F32, channels_last=True)
     shape = (*x.shape[:2], *size)
-    y, taps = empty(shape, F32, channels_last=True), empty(shape, np.uint8, channels_last=True)
-    pool.run(x, y, taps)
-    return (y, taps) if _is_exact(x, y) else NotImplemented
+    if found is _max_pool:
+        pooling.pool.run(lies, y)
+        return pooling.leave(y, shape) if _is_exact(lies, y) else NotImplemented
+    kind = taps_dtype(kernel, (1,))
+    taps = empty(pooling.shape, kind, channels_last=True)
+    pooling.pool.run(lies, y, taps)
+    return (pooling.leave(y, shape), pooling.leave(taps, shape, kind)) if _is_exact(lies, y) else NotImplemented
 
 
 @fast(min_size=4096)
 def max_pool_backward(
     grad: ndarray, taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> ndarray:
-    if max(dilation) > 1 or taps.dtype != np.uint8:
-        return NotImplemented
-    grad = _channels_last(grad)
-    if grad is None:
-        return NotImplemented
+    if grad.dtype != F32 or not grad.size or max(dilation) > 1 or prod(kernel) > 9 or taps.dtype != np.uint8:
+        return NotImplemented  # NumPy's scattering takes the same time for any number of taps
     shape = (*grad.shape[:2], *spatial)
+    if taps.strides != channels_last_strides(taps.shape):
+        return NotImplemented  # ... and any layout
     spread = _max_pool_backward[shape, kernel, stride, padding, grad.shape[2:]]
     if spread is None:
         return NotImplemented
-    if taps.strides != tuple(s // 4 for s in grad.strides):
-        plain = empty(taps.shape, np.uint8, channels_last=True)
-        plain[...] = taps
-        taps = plain
     gx = empty(shape, F32, channels_last=True)
-    spread.run(gx, grad, taps)
+    spread.run(gx, _laid(grad), taps)
     return gx
+
+
+@plans
+def _laying(shape: Ints, byte_strides: Ints) -> Plan | bool:
+    strides = tuple(s // 4 for s in byte_strides)
+    if all(n == 1 or s == w for n, s, w in zip(shape, strides, channels_last_strides(shape), strict=True)):
+        return True
+    return _move(strided_desc(shape, strides), channels_last_desc(shape))
+
+
+def _laid(a: ndarray) -> ndarray:
+    """``a`` (N, C, *spatial) channels-last, without another split of its planes."""
+    if any(s <= 0 or s % 4 for s in a.strides):
+        a = np.ascontiguousarray(a)
+    move = _laying[a.shape, a.strides]
+    if move is True:
+        return a
+    lies = empty(a.shape, F32, channels_last=True)
+    move.run(a, lies)
+    return lies
 
 
 # -- means ---------------------------------------------------------------------------------------------------------
 
 
-def _mean(shape: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool) -> int | None:
+def _mean(spatial: Ints, window: Window, size: Ints, include: bool, divided: bool) -> int | None:
     """oneDNN's algorithm; ``None`` if none counts as PyTorch does: padding within the window, but not what it sticks out."""
     overhang = any(
-        (n - 1) * s + k > length + 2 * p
-        for length, n, k, s, p in zip(shape[2:], size, kernel, stride, padding, strict=True)
+        (n - 1) * s + k > length + 2 * p for length, n, k, s, p in zip(spatial, size, *window, strict=True)
     )
-    if not overhang and (include or not any(padding)):
+    padded = any(window[2])
+    if divided or not overhang and (include or not padded):
         return abi.POOLING_AVG_INCLUDE_PADDING
-    return abi.POOLING_AVG_EXCLUDE_PADDING if not include or not any(padding) else None
+    return abi.POOLING_AVG_EXCLUDE_PADDING if not include or not padded else None
 
 
 @plans
 def _avg_pool(
-    shape: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool, divisor: int | None
-) -> Plan | None:
-    alg = abi.POOLING_AVG_INCLUDE_PADDING if divisor else _mean(shape, kernel, stride, padding, size, include)
+    shape: Ints, strides: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool, divisor: int | None
+) -> _Pool | None:
+    window = kernel, stride, padding
+    way, alg = _way(shape, strides), _mean(shape[2:], window, size, include, bool(divisor))
+    if alg is None:
+        return None
     scale = prod(kernel) / divisor if divisor else 1.0
-    return alg and plan(
-        _forward(abi.FORWARD_INFERENCE, alg, shape, size, kernel, stride, padding, scale), abi.SRC, abi.DST
-    )
+    pool = plan(_forward(False, alg, way.shape, size, window, scale), abi.SRC, abi.DST)
+    return _Pool(way, pool, size) if pool else None
 
 
 @plans
-def _avg_pool_backward(
-    shape: Ints, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool, divided: bool
-) -> Plan | None:
-    alg = abi.POOLING_AVG_INCLUDE_PADDING if divided else _mean(shape, kernel, stride, padding, size, include)
-    forward = alg and _forward(abi.FORWARD_TRAINING, alg, shape, size, kernel, stride, padding)
-    return forward and plan(_backward(forward, alg, shape, size, kernel, stride, padding), abi.DIFF_SRC, abi.DIFF_DST)
+def _block_sums(blocks: int, length: int, divisor: int) -> tuple[Plan | None, ndarray]:
+    """The product of a matrix, a block per row, with a vector of equal weights: the fastest sum of rows there is."""
+    matrix, vector, result = plain_desc((blocks, length)), plain_desc((length, 1)), plain_desc((blocks, 1))
+    product = plan(primitive("matmul", matrix, vector, None, result), abi.SRC, abi.WEIGHTS, abi.DST)
+    return product, np.full((length, 1), 1 / divisor, F32)
 
 
 @fast(min_size=8192)
 def avg_pool(
     x: ndarray, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool, divisor: int | None
 ) -> ndarray:
-    x = _channels_last(x)
-    pool = x is not None and _avg_pool[x.shape, kernel, stride, padding, size, include, divisor]
-    if not pool:
+    shape = (*x.shape[:2], *size)
+    if x.dtype == F32 and x.size and x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, (1,)):
+        if not available():
+            return NotImplemented
+        product, weights = _block_sums[prod(shape), prod(kernel), divisor or prod(kernel)]
+        if product is not None:
+            y = empty(shape)
+            product.run(x, weights, y)
+            return y
+    given = _dense(x)
+    pooling = given is not None and _avg_pool[given.shape, given.strides, kernel, stride, padding, size, include, divisor]
+    if not pooling:
         return NotImplemented
-    y = empty((*x.shape[:2], *size), F32, channels_last=True)
-    pool.run(x, y)
-    return y
+    y = empty(pooling.shape, F32, channels_last=True)
+    pooling.pool.run(pooling.way(given), y)
+    return pooling.leave(y, shape)
 
 
-@fast(min_size=4096)
+class _Spread:
+    """The way from a gradient (N, C, *size) to that of the input."""
+
+    __slots__ = ("way", "spread", "shape", "out")
+
+    def __init__(self, way: _Way, spread: Plan, spatial: Ints) -> None:
+        self.way, self.spread = way, spread
+        self.shape = (*way.shape[:2], *spatial)
+        self.out = _move(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
+
+
+@plans
+def _avg_pool_backward(
+    shape: Ints, strides: Ints, plain: bool, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divided: bool
+) -> _Spread | None:
+    window, size = (kernel, stride, padding), shape[2:]
+    alg = _mean(spatial, window, size, include, divided)
+    if alg is None:
+        return None
+    way = _way(shape, strides, plain)
+    whole = (*way.shape[:2], *spatial)
+    spread = plan(
+        _backward(_forward(True, alg, whole, size, window), alg, whole, size, window), abi.DIFF_SRC, abi.DIFF_DST
+    )
+    return _Spread(way, spread, spatial) if spread else None
+
+
+@fast(min_size=2048)
 def avg_pool_backward(
-    grad: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None
-) -> ndarray:
-    grad = _channels_last(grad)
-    if grad is None:
+    grad: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None,
+    channels_last: bool,
+) -> ndarray:  # fmt: skip
+    if grad.dtype != F32 or not grad.size:
         return NotImplemented
     shape = (*grad.shape[:2], *spatial)
-    spread = _avg_pool_backward[shape, kernel, stride, padding, grad.shape[2:], include, bool(divisor)]
-    if spread is None:
+    if not channels_last and are_blocks(spatial, kernel, stride, padding, (1,)):
+        gx = empty(shape)
+        share = np.multiply(grad, F32.type(1 / (divisor or prod(kernel))), order="C")
+        gx.reshape(share.size, -1)[...] = share.reshape(-1, 1)
+        return gx
+    given = _laid(grad) if channels_last else np.ascontiguousarray(grad)
+    window = kernel, stride, padding
+    spreading = _avg_pool_backward[(given.shape, given.strides, not channels_last, spatial, *window, include, bool(divisor))]
+    if spreading is None:
         return NotImplemented
     if divisor:
-        grad = grad * F32.type(prod(kernel) / divisor)
-    gx = empty(shape, F32, channels_last=True)
-    spread.run(gx, grad)
-    return gx
+        given = given * F32.type(prod(kernel) / divisor)
+    gx = empty(spreading.shape, F32, channels_last=True)
+    spreading.spread.run(gx, spreading.way(given))
+    if spreading.out is None:
+        return gx
+    plain = empty(shape)
+    spreading.out.run(gx, plain)
+    return plain

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from lamina.engine.memory import empty
+
 __all__ = [
     "max_pool", "max_pool_taps", "max_pool_indices", "max_pool_backward", "max_pool_select", "avg_pool", "avg_pool_backward",
     "adaptive_avg_pool", "adaptive_avg_pool_backward", "adaptive_max_pool", "fractional_max_pool", "plane_gather", "plane_add",
@@ -71,6 +73,9 @@ def _fold(combine: np.ufunc, x: ndarray, axis: int, size: int, taps: Sequence[tu
         return combine.reduce(x[(*lead, slice(first.start, last.stop, step))], axis, x.dtype, keepdims=True)
     taps.sort(key=lambda t: t[0].start - t[0].stop)  # those that serve every window come first
     whole = sum(t[0].stop - t[0].start == size for t in taps)
+    if len(taps) == 2 and axis == x.ndim - 1 and x.shape[axis] == 2 * size and taps[0][1].step == 2 and x.flags.c_contiguous:
+        flat = x.reshape(-1)  # pairs side by side: to combine all neighbours and drop every other result is the faster way
+        return combine(flat[:-1], flat[1:])[::2].reshape((*x.shape[:axis], size))
     if whole > 1:
         y = combine(x[(*lead, taps[0][1])], x[(*lead, taps[1][1])])
     elif whole:
@@ -85,6 +90,8 @@ def _fold(combine: np.ufunc, x: ndarray, axis: int, size: int, taps: Sequence[tu
 
 def max_pool(x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints) -> ndarray:
     """The largest element of every window; NaN if there is one."""
+    if x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, dilation):
+        return x.reshape(-1, prod(kernel)).max(1).reshape((*x.shape[:2], *size))
     empty = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     y = x
     for axis, of_dim in enumerate(zip(x.shape[2:], size, kernel, stride, padding, dilation, strict=True), 2):
@@ -96,10 +103,18 @@ def max_pool_taps(
     x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints
 ) -> tuple[ndarray, ndarray]:
     """The largest element of every window and its tap: that of the first of equals, of the last NaN."""
+    kind = taps_dtype(kernel, dilation)
+    if x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, dilation):
+        blocks = x.reshape(-1, prod(kernel))
+        taps = blocks.argmax(1)
+        y = blocks[np.arange(len(blocks)), taps]
+        if x.dtype.kind != "f" or not np.isnan(y).any():
+            shape = *x.shape[:2], *size
+            return y.reshape(shape), taps.astype(kind).reshape(shape)
     y = max_pool(x, kernel, stride, padding, dilation, size)
     grid = _grid(x.shape[2:], size, kernel, stride, padding, dilation)
     missing = np.ones_like(y, np.bool_)
-    taps = np.zeros_like(y, np.uint8 if len(grid) < 256 else np.int32)
+    taps = np.zeros_like(y, kind)
     for windows, places in grid:
         part = missing[windows]
         part &= x[places] != y[windows]
@@ -110,20 +125,39 @@ def max_pool_taps(
     return y, taps
 
 
-def max_pool_indices(
-    taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
-) -> ndarray:
-    """The flat index within its plane of the element at every tap."""
+def taps_dtype(kernel: Ints, dilation: Ints) -> Any:
+    """One byte if it can tell all taps apart; a window can be empty, which takes one more, only if it is dilated."""
+    return np.uint8 if prod(kernel) + (max(dilation) > 1) <= 256 else np.int32
+
+
+def are_blocks(spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> bool:
+    """Whether a plain array's windows are blocks of at least 8 elements, one after the other in memory."""
+    return (
+        kernel == stride
+        and kernel[1:] == spatial[1:]
+        and spatial[0] % kernel[0] == 0
+        and not any(padding)
+        and (max(dilation) == 1)
+        and prod(kernel) >= 8
+    )
+
+
+def _places(taps: ndarray, first: int, spatial: Ints, window: tuple[Ints, ...]) -> ndarray:
+    """The flat index within its plane of the element at every tap; ``first`` is the first spatial dimension of ``taps``."""
+    kernel, stride, padding, dilation = window
     rows = [prod(spatial[d + 1 :]) for d in range(len(spatial))]
-    starts = [np.arange(n) * s - p for n, s, p in zip(taps.shape[2:], stride, padding, strict=True)]
+    starts = [np.arange(n) * s - p for n, s, p in zip(taps.shape[first:], stride, padding, strict=False)]
+    after = (1,) * (taps.ndim - first - len(spatial))
     within = _outer_sum([np.arange(t) * d * row for t, d, row in zip(kernel, dilation, rows, strict=True)])
-    indices = np.append(within.ravel(), 0)[taps]
-    indices += _outer_sum([start * row for start, row in zip(starts, rows, strict=True)])
-    nothing = taps == within.size
-    if nothing.any():  # PyTorch names the place where such a window would begin
-        begins = [np.where(s < 0, s % d, s) * row for s, d, row in zip(starts, dilation, rows, strict=True)]
-        np.copyto(indices, _outer_sum(begins), where=nothing)
-    return indices
+    begins = _outer_sum([start * row for start, row in zip(starts, rows, strict=True)])
+    places = np.append(within.ravel(), 0).take(taps)
+    places += begins.reshape(begins.shape + after)
+    if max(dilation) > 1:
+        nothing = taps == within.size
+        if nothing.any():  # PyTorch names the place where such a window would begin
+            begins = _outer_sum([np.where(s < 0, s % d, s) * row for s, d, row in zip(starts, dilation, rows, strict=True)])
+            np.copyto(places, begins.reshape(begins.shape + after), where=nothing)
+    return places
 
 
 def _outer_sum(vectors: Sequence[ndarray]) -> ndarray:
@@ -131,30 +165,66 @@ def _outer_sum(vectors: Sequence[ndarray]) -> ndarray:
     return sum(np.ix_(*vectors)) if len(vectors) > 1 else vectors[0]  # type: ignore[return-value]
 
 
+def _memory_order(a: ndarray, channels_last: bool) -> ndarray:
+    """A view of ``a`` (N, C, *spatial) with its dimensions in the order in which they lie."""
+    return np.moveaxis(a, 1, -1) if channels_last else a
+
+
+def _is_channels_last(a: ndarray) -> bool:
+    return not a.flags.c_contiguous and np.moveaxis(a, 1, -1).flags.c_contiguous
+
+
+def _chosen(taps: ndarray, spatial: Ints, window: tuple[Ints, ...], channels_last: bool) -> tuple[ndarray, ndarray]:
+    """The flat index, in an array that lies like ``taps``, of the element at every tap; and where a tap is of no element."""
+    taps = _memory_order(taps, channels_last)
+    at = _places(taps, 1 if channels_last else 2, spatial, window)
+    plane, after = prod(spatial), (1,) * len(spatial)
+    if channels_last:
+        n, c = taps.shape[0], taps.shape[-1]
+        at *= c
+        at += np.arange(c) + np.arange(n).reshape(n, *after, 1) * (plane * c)
+    else:
+        at += np.arange(prod(taps.shape[:2])).reshape(*taps.shape[:2], *after) * plane
+    return at, taps == prod(window[0]) if max(window[3]) > 1 else np.zeros((), np.bool_)
+
+
+def max_pool_indices(
+    taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> ndarray:
+    """The flat index within its plane of the element at every tap."""
+    return _places(taps, 2, spatial, (kernel, stride, padding, dilation))
+
+
 def max_pool_backward(
     grad: ndarray, taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> ndarray:
     """The gradient of :func:`max_pool` to its input of size ``spatial``: every window's gradient goes to its tap."""
-    apart = all(s > d * (t - 1) for t, s, d in zip(kernel, stride, dilation, strict=True))
-    dtype, grad = grad.dtype, grad if apart else _widened(grad)
-    gx = np.zeros_like(grad, shape=(*grad.shape[:2], *spatial))
-    for tap, (windows, places) in enumerate(_grid(spatial, grad.shape[2:], kernel, stride, padding, dilation)):
-        part, chosen = gx[places], taps[windows] == tap
-        if apart:
-            np.copyto(part, grad[windows], where=chosen)
-        else:
-            np.add(part, grad[windows], out=part, where=chosen)
-    return gx.astype(dtype, copy=False)
+    last, g = _is_channels_last(taps), _widened(grad)
+    gx = zeros((*grad.shape[:2], *spatial), g.dtype, last)
+    at, nothing = _chosen(taps, spatial, (kernel, stride, padding, dilation), last)
+    at, g = at.ravel(), _memory_order(g, last).ravel()
+    if nothing.any():
+        at, g = at[~nothing.ravel()], g[~nothing.ravel()]
+    np.add.at(_memory_order(gx, last).reshape(-1), at, g)
+    return gx.astype(grad.dtype, copy=False)
 
 
 def max_pool_select(
     x: ndarray, taps: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> ndarray:
     """The element at every window's tap, 0 where there is none; the transpose of :func:`max_pool_backward`."""
-    y = np.zeros_like(taps, x.dtype)
-    for tap, (windows, places) in enumerate(_grid(x.shape[2:], taps.shape[2:], kernel, stride, padding, dilation)):
-        np.copyto(y[windows], x[places], where=taps[windows] == tap)
+    at, nothing = _chosen(taps, x.shape[2:], (kernel, stride, padding, dilation), False)
+    y = x.ravel().take(at, mode="clip")
+    if nothing.any():
+        y[nothing] = 0
     return y
+
+
+def zeros(shape: Ints, dtype: Any, channels_last: bool = False) -> ndarray:
+    """An array of zeros (N, C, *spatial), in memory that may have been used before."""
+    a = empty(shape, dtype, channels_last)
+    a.fill(0)
+    return a
 
 
 def avg_pool(
@@ -168,9 +238,13 @@ def avg_pool(
 
 
 def avg_pool_backward(
-    grad: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None
-) -> ndarray:
-    """The gradient of :func:`avg_pool` to its input of size ``spatial``: every window spreads its share."""
+    grad: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None,
+    channels_last: bool = False,
+) -> ndarray:  # fmt: skip
+    """The gradient of :func:`avg_pool` to its input of size ``spatial``: every window spreads its share.
+
+    ``channels_last`` says how the input lay, and so how the gradient lies best.
+    """
     size = grad.shape[2:]
     g = _divide(_widened(grad).copy(order="K"), divisor or window_counts(spatial, size, kernel, stride, padding, include))
     for axis in reversed(range(2, grad.ndim)):
@@ -269,7 +343,29 @@ def adaptive_max_pool(x: ndarray, size: Ints) -> tuple[ndarray, ndarray]:
         starts, ends = _bounds(length, n)
         taps = np.arange((ends - starts).max(initial=1))[:, None]
         places.append(np.minimum(starts + taps, ends - 1))  # to look at the last element twice changes nothing
-    return _largest(x, places, lambda a, at, axis: a[(*(ALL,) * axis, at)])
+    return _largest(x, places)
+
+
+def _largest(x: ndarray, places: Sequence[ndarray]) -> tuple[ndarray, ndarray]:
+    """The largest element of every window and its flat index in the plane; ``places[d][t]`` are the windows' places at tap t.
+
+    The last dimension comes first: so the first of equals in row-major order stays, and the last NaN.
+    """
+    y, index, row = x, None, 1
+    for d in reversed(range(len(places))):
+        axis, best = d + 2, None
+        for at in places[d]:
+            pick = (*(ALL,) * axis, at)
+            value, where = y[pick], (at * row).reshape(-1, *(1,) * (y.ndim - axis - 1))
+            where = np.broadcast_to(where, value.shape) if index is None else index[pick] + where
+            if best is None:
+                best, found = value, where.copy()
+            else:
+                better = (value > best) | (value != value)
+                np.copyto(best, value, where=better)
+                np.copyto(found, where, where=better)
+        y, index, row = best, found, row * x.shape[axis]
+    return y, index  # type: ignore[return-value]
 
 
 # -- fractional windows --------------------------------------------------------------------------------------------
@@ -281,7 +377,7 @@ def fractional_max_pool(x: ndarray, samples: ndarray, kernel: Ints, size: Ints) 
     ``samples`` (N, C, ndim) holds the number u in [0, 1) of every plane and dimension: window i begins at
     ⌊(i + u)·α⌋ − ⌊u·α⌋ with α = (length − kernel)/(size − 1), and the last one ends with the input.
     """
-    places = []
+    begins: Any = 0
     for d, (length, n, k) in enumerate(zip(x.shape[2:], size, kernel, strict=True)):
         u = samples[:, :, d, None]
         starts = np.full((*u.shape[:2], n), length - k)
@@ -289,37 +385,35 @@ def fractional_max_pool(x: ndarray, samples: ndarray, kernel: Ints, size: Ints) 
             alpha = u.dtype.type(length - k) / u.dtype.type(n - 1)
             i = np.arange(n - 1).astype(u.dtype)
             starts[..., :-1] = ((i + u) * alpha).astype(np.int64) - (u * alpha).astype(np.int64)
-        starts = starts.reshape(*u.shape[:2], *(n if e == d else 1 for e in range(len(size))))
-        places.append([starts + t for t in range(k)])
-    return _largest(x, places, np.take_along_axis)
+        starts *= prod(x.shape[3 + d :])
+        begins = begins + starts.reshape(*u.shape[:2], *(n if e == d else 1 for e in range(len(size))))
+    offsets = [sum(t * prod(x.shape[3 + d :]) for d, t in enumerate(tap)) for tap in np.ndindex(kernel)]
+    return _largest_at(x, begins, offsets)
 
 
-def _largest(x: ndarray, places: Sequence[Any], pick: Any) -> tuple[ndarray, ndarray]:
-    """The largest element of every window and its flat index in the plane; ``places[d][t]`` are the windows' places at tap t.
-
-    The last dimension comes first: so the first of equals in row-major order stays, and the last NaN.
-    """
-    y, index, row = x, None, 1
-    for d in reversed(range(len(places))):
-        axis, best = d + 2, None
-        for at in places[d]:
-            value = pick(y, at, axis)
-            where = at * row if at.ndim > 1 else (at * row).reshape(-1, *(1,) * (y.ndim - axis - 1))
-            where = np.broadcast_to(where, value.shape) if index is None else pick(index, at, axis) + where
-            if best is None:
-                best, found = value, where.copy()
-            else:
-                better = (value > best) | (value != value)
-                np.copyto(best, value, where=better)
-                np.copyto(found, where, where=better)
-        y, index, row = best, found, row * x.shape[axis]
-    return y, index  # type: ignore[return-value]
+def _largest_at(x: ndarray, begins: ndarray, offsets: Sequence[int]) -> tuple[ndarray, ndarray]:
+    """The largest of the elements at ``begins`` (N, C, *size) + each offset in their plane, and its flat index."""
+    flat, at = x.ravel(), _flat(begins, prod(x.shape[2:]))
+    values = [flat[offset:].take(at) for offset in offsets]
+    y = values[0].copy()
+    for value in values[1:]:
+        np.maximum(y, value, out=y)
+    missing = np.ones(y.shape, np.bool_)
+    taps = np.zeros(y.shape, np.int32)
+    for value in values:
+        missing &= value != y
+        taps += missing
+    if missing.any():  # nothing equals NaN
+        for tap, value in enumerate(values):
+            taps[np.isnan(value)] = tap
+    indices = begins + np.array(offsets).take(taps).reshape(begins.shape)
+    return y.reshape(begins.shape), indices
 
 
 # -- elements of planes by their flat index ------------------------------------------------------------------------
 
 
-def _places(indices: ndarray, plane: int) -> ndarray:
+def _flat(indices: ndarray, plane: int) -> ndarray:
     """Flat indices within planes (N, C, …) as flat indices within the whole array."""
     planes = prod(indices.shape[:2])
     return (indices.reshape(planes, prod(indices.shape[2:])) + np.arange(planes)[:, None] * plane).ravel()
@@ -327,18 +421,19 @@ def _places(indices: ndarray, plane: int) -> ndarray:
 
 def plane_gather(x: ndarray, indices: ndarray) -> ndarray:
     """The element of x (N, C, …) at every flat index (N, C, …) within its plane."""
-    return x.ravel().take(_places(indices, prod(x.shape[2:]))).reshape(indices.shape)
+    return x.ravel().take(_flat(indices, prod(x.shape[2:]))).reshape(indices.shape)
 
 
 def plane_add(values: ndarray, indices: ndarray, spatial: Ints) -> ndarray:
     """Planes of size ``spatial``, zero but for the values at their indices; values at one index add up."""
-    shape = (*values.shape[:2], *spatial)
-    total = np.bincount(_places(indices, prod(spatial)), values.ravel(), prod(shape))
-    return total.astype(values.dtype).reshape(shape)
+    g = _widened(values)
+    planes = zeros((*values.shape[:2], *spatial), g.dtype)
+    np.add.at(planes.reshape(-1), _flat(indices, prod(spatial)), g.ravel())
+    return planes.astype(values.dtype, copy=False)
 
 
 def plane_put(values: ndarray, indices: ndarray, spatial: Ints) -> ndarray:
     """Planes of size ``spatial``, zero but for the values at their indices; of values at one index the last one stays."""
-    planes = np.zeros((*values.shape[:2], *spatial), values.dtype)
-    planes.reshape(-1)[_places(indices, prod(spatial))] = values.ravel()
+    planes = zeros((*values.shape[:2], *spatial), values.dtype)
+    planes.reshape(-1)[_flat(indices, prod(spatial))] = values.ravel()
     return planes
