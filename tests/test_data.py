@@ -359,6 +359,32 @@ def test_training_loop_over_tensors():
     assert seen == [((2, 2), [0, 1]), ((2, 2), [2, 3]), ((1, 2), [4])]
 
 
+class Doubled(TensorDataset):
+    def __getitem__(self, i):
+        return tuple(2 * t for t in super().__getitem__(i))
+
+
+def test_rows_are_taken_at_once_only_where_nobody_can_tell():
+    x, y = lamina.rand(20, 3), lamina.arange(20)
+    whole = TensorDataset(x, y)
+    part = Subset(Subset(whole, range(19, -1, -1)), [3, 1, 4, 1, 5])
+    for data in (whole, part, Doubled(x, y), Subset(Doubled(x, y), [1, 2])):
+        for settings in ({"batch_size": 4}, {"batch_size": 4, "shuffle": True}, {"batch_sampler": [[0, -1]]}):
+            seed(3)
+            fast = list(DataLoader(data, **settings))
+            seed(3)
+            slow = list(DataLoader(data, collate_fn=lambda batch: default_collate(batch), **settings))
+            assert plain(fast) == plain(slow)
+    batch = next(iter(DataLoader(whole, batch_size=20)))
+    assert type(batch) is list and not np.shares_memory(batch[0].numpy(), x.numpy())
+    with pytest.raises(IndexError):
+        next(iter(DataLoader(whole, batch_sampler=[[0, 20]])))
+    weight = lamina.ones(4, 2, requires_grad=True)
+    (rows,) = next(iter(DataLoader(TensorDataset(weight), batch_size=3)))
+    rows.sum().backward()
+    assert weight.grad.tolist() == [[1, 1]] * 3 + [[0, 0]]
+
+
 # -- workers -------------------------------------------------------------------------------------------------------
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the datasets here are not importable by a spawned worker")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -98,17 +99,16 @@ class CrossEntropy(Op):
     @staticmethod
     def forward(ctx, x, target, weight, ignore_index, reduction, smoothing):
         t, keep = _valid("cross_entropy", target._a, x._a.shape[1], ignore_index)
-        log_probs = k.log_softmax(activation._floating_only(x, "log_softmax_lastdim_kernel_impl"), 1)
-        value, hit, total, other, ctx.denominator = k.cross_entropy(
-            log_probs, t, keep, None if weight is None else weight._a, smoothing, reduction
-        )
-        ctx.save(x, target, log_probs, t, keep, hit, total, other)
+        a = activation._floating_only(x, "log_softmax_lastdim_kernel_impl")
+        w = None if weight is None else weight._a
+        value, (e, total_e, hit, total, other, ctx.denominator) = k.cross_entropy(a, t, keep, w, smoothing, reduction)
+        ctx.save(x, target, e, total_e, t, keep, hit, total, other)
         return value
 
     @staticmethod
     def backward(ctx, grad):
-        x, _, log_probs, t, *factors = ctx.saved
-        dx = CrossEntropyBackward.apply(grad, x, log_probs, t, *factors, ctx.denominator)
+        x, _, e, total_e, t, *factors = ctx.saved
+        dx = CrossEntropyBackward.apply(grad, x, e, total_e, t, *factors, ctx.denominator)
         return dx, None, None, None, None, None
 
 
@@ -116,10 +116,10 @@ class CrossEntropyBackward(Op):
     """g/W·(total·p − hit·onehot(t) − other), p = softmax(x);   d/dx = g/W·total·(p·h − p·Σ p·h)"""
 
     @staticmethod
-    def forward(ctx, grad, x, log_probs, t, keep, hit, total, other, denominator):
+    def forward(ctx, grad, x, e, total_e, t, keep, hit, total, other, denominator):
         ctx.save(grad, x, t, keep, hit, total, other)
         ctx.denominator = denominator
-        return k.cross_entropy_backward(log_probs, t, grad._a, keep, hit, total, other, denominator)
+        return k.cross_entropy_backward(grad._a, e, total_e, t, keep, hit, total, other, denominator)
 
     @staticmethod
     def backward(ctx, h):
@@ -138,7 +138,7 @@ class CrossEntropyBackward(Op):
             weighted = probs * h
             rows = (grad.unsqueeze(1) if grad._a.ndim else grad) / ctx.denominator
             dx = rows * scale * (weighted - probs * weighted.sum(1, keepdim=True))
-        return dg, dx, None, None, None, None, None, None, None
+        return dg, dx, None, None, None, None, None, None, None, None
 
 
 class ClassRows(Op):
@@ -298,15 +298,35 @@ class MseLoss(Op):
         a, b = p.operands(x, y)
         if a.dtype.kind not in "fc":
             raise NotImplementedError(f'"mse_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
-        value, n = p._call(lambda a, b: k.squared_error(a, b, reduction), a, np.asarray(b))
-        ctx.n = n if reduction == "mean" else 1
-        return value
+        size = a.size
+        if a.shape != b.shape:
+            size = math.prod(p._call(lambda a, b: np.broadcast_shapes(a.shape, b.shape), a, b))
+        ctx.factor = 2.0 if reduction != "mean" else 2.0 / size if size else 0.0
+        return k.squared_error(a, b, reduction)
 
     @staticmethod
     def backward(ctx, grad):
         x, y = ctx.saved
-        d = (x - y) * (grad * (2 / ctx.n if ctx.n else 0.0))
+        d = MseLossBackward.apply(grad, x, y, ctx.factor)
         return (d if ctx.needs(0) else None), (-d if ctx.needs(1) else None), None
+
+
+class MseLossBackward(Op):
+    """c·g·(x − y);   linear in each"""
+
+    @staticmethod
+    def forward(ctx, grad, x, y, factor):
+        ctx.save(grad, x, y)
+        ctx.factor = factor
+        a, b = p.operands(x, y)
+        return k.squared_error_backward(grad._a, a, b, factor)
+
+    @staticmethod
+    def backward(ctx, h):
+        grad, x, y = ctx.saved
+        dg = (x - y) * h * ctx.factor if ctx.needs(0) else None
+        d = grad * h * ctx.factor if ctx.needs(1) or ctx.needs(2) else None
+        return dg, d, (-d if ctx.needs(2) else None), None
 
 
 def _same_size(input: Any, target: Any) -> None:

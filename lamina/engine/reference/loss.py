@@ -6,43 +6,52 @@ Arrays are (N, C, *d) for the classes' numbers and (N, *d) for the class indices
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
 
-__all__ = ["class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward", "squared_error"]
+from lamina.engine.memory import empty_like
+
+__all__ = [
+    "class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward", "squared_error",
+    "squared_error_backward",
+]
 
 ndarray = np.ndarray
 
 
+def _first(shape: tuple[int, ...], per_sample: int, per_place: int) -> ndarray:
+    """For a target's shape (N, *d), the position of class 0 in memory."""
+    small = math.prod(shape) <= 4096  # worth keeping
+    return (_first_kept if small else _first_kept.__wrapped__)(shape, per_sample, per_place)
+
+
 @functools.lru_cache(maxsize=64)
-def _first(n: int, inner: int, per_sample: int, per_position: int) -> ndarray:
-    """The position in memory of class 0 at every (sample, place)."""
-    place = np.arange(inner, dtype=np.int64) * per_position
-    first = np.arange(n, dtype=np.int64)[:, None] * per_sample + place
+def _first_kept(shape: tuple[int, ...], per_sample: int, per_place: int) -> ndarray:
+    places = math.prod(shape[1:])
+    first = np.arange(shape[0])[:, None] * per_sample + np.arange(places) * per_place
+    first = first.reshape(shape)
     first.flags.writeable = False
     return first
 
 
 def _positions(x: ndarray, target: ndarray) -> tuple[ndarray, ndarray]:
     """A flat view of `x` (a copy if it is not dense), and where in it the target classes are."""
-    n, classes = x.shape[:2]
-    inner = target.size // n if n else 0
-    channels_last = x.ndim > 2 and not x.flags.c_contiguous and np.moveaxis(x, 1, -1).flags.c_contiguous
-    if channels_last:
-        flat = np.moveaxis(x, 1, -1).reshape(-1)
-        where = _first(n, inner, inner * classes, classes) + target.reshape(n, inner)
-    else:
-        flat = x.reshape(-1)
-        where = target.reshape(n, inner) * inner
-        where += _first(n, inner, inner * classes, 1)
-    return flat, where
+    classes = x.shape[1]
+    if x.ndim == 2:
+        return x.reshape(-1), _first(target.shape, classes, 0) + target
+    places = math.prod(x.shape[2:])
+    last = np.moveaxis(x, 1, -1)
+    if last.flags.c_contiguous and not x.flags.c_contiguous:  # channels-last
+        return last.reshape(-1), _first(target.shape, places * classes, classes) + target
+    return x.reshape(-1), _first(target.shape, places * classes, 1) + target * places
 
 
-def _take(x: ndarray, target: ndarray) -> ndarray:
+def take_class(x: ndarray, target: ndarray) -> ndarray:
     """y[n, *d] = x[n, target[n, *d], *d]."""
     flat, where = _positions(x, target)
-    return flat.take(where).reshape(target.shape)
+    return flat.take(where)
 
 
 def _dropped(rows: ndarray, keep: ndarray | None) -> ndarray:
@@ -54,7 +63,7 @@ def _dropped(rows: ndarray, keep: ndarray | None) -> ndarray:
 
 def class_rows(x: ndarray, target: ndarray, weight: ndarray, keep: ndarray | None) -> ndarray:
     """−weight[n, *d]·x[n, target[n, *d], *d], with 0 for targets that are not kept."""
-    rows = _take(x, target)
+    rows = take_class(x, target)
     rows *= weight
     return _dropped(np.negative(rows, out=rows), keep)
 
@@ -65,95 +74,132 @@ def class_rows_backward(
     """−weight·grad at the target class, 0 at every other and for targets that are not kept."""
     y = np.zeros((target.shape[0], classes, *target.shape[1:]), grad.dtype)
     flat, where = _positions(y, target)
-    flat[where] = _dropped(np.negative(grad * weight), keep).reshape(where.shape)
+    flat[where] = _dropped(np.negative(grad * weight), keep)
     return y
 
 
 def _sum(rows: ndarray) -> Any:
-    return rows.sum(dtype=np.float32 if rows.dtype == np.float16 else None)
+    return np.add.reduce(rows, axis=None, dtype=np.float32 if rows.dtype == np.float16 else None)
 
 
 def cross_entropy(
-    log_probs: ndarray,
-    target: ndarray,
-    keep: ndarray | None,
-    weight: ndarray | None,
-    smoothing: float,
-    reduction: str,
-) -> tuple[ndarray, ndarray | None, ndarray | None, ndarray | None, float]:
-    """−(1 − ε)·w[t]·log_probs[t] − ε/C·Σ w·log_probs for every target t that is kept; their sum, or that over Σ w[t].
+    x: ndarray, target: ndarray, keep: ndarray | None, weight: ndarray | None, smoothing: float, reduction: str
+) -> tuple[ndarray, tuple[Any, ...]]:
+    """With p = softmax(x): −(1 − ε)·w[t]·log p[t] − ε/C·Σ w·log p for every target t that is kept; their sum, or that
+    over Σ w[t].
 
-    Returns the loss, and what the backward kernel needs: per target the factor of its own class, the sum of the
-    factors of all classes (None: 1), the factors of the other classes (None: 0), and what the sum was divided by.
+    Returns the loss, and for the backward kernel: e^(x − max), its sum over the classes (None: 1); the factor of a target's own
+    class, the sum of the factors of all classes (None: 1 both), the factors of other classes (None: 0); what the sum
+    was divided by.
     """
-    dtype, classes = log_probs.dtype, log_probs.shape[1]
-    rows = _take(log_probs, target)
-    np.negative(rows, out=rows)
+    dtype, classes = x.dtype, x.shape[1]
+    shifted = np.subtract(x, np.maximum.reduce(x, axis=1, keepdims=True, initial=-np.inf), out=empty_like(x))
+    rows = np.negative(take_class(shifted, target))
+    smooth = other = None
+    if smoothing > 0:
+        share = np.full((1, classes, *(1,) * (x.ndim - 2)), smoothing / classes, dtype)
+        if weight is not None:
+            share *= weight.reshape(share.shape)
+        smooth = np.add.reduce(shifted * share, axis=1)
+        other = np.broadcast_to(share, x.shape) if keep is None else share * keep[:, None]
+    e = np.exp(shifted, out=shifted)
+    total_e = np.add.reduce(e, axis=1)
+    log_total = np.log(total_e)
+    rows += log_total
+    if smooth is None or other is None:
+        value, hit, denominator = reduced(rows, target, keep, weight, reduction)
+        return value, (e, total_e, hit, hit, None, denominator)
+    hit, denominator = _hits(target, keep, weight, reduction, dtype)
+    hit = np.asarray(1 - smoothing, dtype) if hit is None else hit * dtype.type(1 - smoothing)
+    rows *= hit
+    rows += log_total * _sum(share) - smooth
+    value = _reduce(_dropped(rows, keep), denominator, reduction)
+    return value, (e, total_e, hit, hit + other.sum(1), other, denominator)
+
+
+def _hits(
+    target: ndarray, keep: ndarray | None, weight: ndarray | None, reduction: str, dtype: np.dtype
+) -> tuple[ndarray | None, float]:
+    """The factor of each target's own class (None: 1), and what their sum is to be divided by."""
     hit = None if weight is None else weight[target]
     if keep is not None:
         hit = keep.astype(dtype) if hit is None else np.where(keep, hit, 0)
-    denominator = 1.0
-    if reduction == "mean":
-        denominator = float(target.size if hit is None else _sum(hit))
-    total, other = hit, None
-    if smoothing > 0:
-        share = np.full((1, classes, *(1,) * (log_probs.ndim - 2)), smoothing / classes, dtype)
-        if weight is not None:
-            share *= weight.reshape(share.shape)
-        other = np.broadcast_to(share, log_probs.shape) if keep is None else share * keep[:, None]
-        hit = np.asarray(1 - smoothing, dtype) if hit is None else hit * dtype.type(1 - smoothing)
-        total = hit + other.sum(1)
-        rows *= hit
-        rows -= (log_probs * share).sum(1)
-    elif hit is not None:
-        rows *= hit
-    _dropped(rows, keep)
+    return hit, 1.0 if reduction != "mean" else float(target.size if hit is None else _sum(hit))
+
+
+def _reduce(rows: ndarray, denominator: float, reduction: str) -> ndarray:
     if reduction == "none":
-        return rows, hit, total, other, denominator
+        return rows
     value = _sum(rows)
-    if denominator != 1:
-        value = value / np.asarray(denominator, value.dtype)
-    return np.asarray(value, dtype), hit, total, other, denominator
+    return np.asarray(value if denominator == 1 else value / denominator, rows.dtype)
+
+
+def reduced(
+    rows: ndarray, target: ndarray, keep: ndarray | None, weight: ndarray | None, reduction: str
+) -> tuple[ndarray, ndarray | None, float]:
+    """From one loss per target, which is overwritten, to the result; with the factors, and what was divided by."""
+    hit, denominator = _hits(target, keep, weight, reduction, rows.dtype)
+    if hit is not None:
+        rows *= hit
+    return _reduce(_dropped(rows, keep), denominator, reduction), hit, denominator
 
 
 def cross_entropy_backward(
-    log_probs: ndarray,
-    target: ndarray,
     grad: ndarray,
+    e: ndarray,
+    total_e: ndarray | None,
+    target: ndarray,
     keep: ndarray | None,
     hit: ndarray | None,
     total: ndarray | None,
     other: ndarray | None,
     denominator: float,
 ) -> ndarray:
-    """grad/denominator·(total·e^(log_probs) − hit at the target class − other), or 0 for targets that are not kept.
+    """grad/denominator·(total·e/total_e − hit at the target class − other), or 0 for targets that are not kept.
 
-    `grad` is (N, *d) or zero-dimensional.
+    `grad` is (N, *d) or zero-dimensional; no `total_e` stands for 1.
     """
-    y = np.exp(log_probs)
-    if not (y.flags.c_contiguous or np.moveaxis(y, 1, -1).flags.c_contiguous):
-        y = np.ascontiguousarray(y)  # so that the flat view below is a view
     if denominator != 1:
         grad = np.asarray(grad / np.asarray(denominator, grad.dtype))
     if keep is not None:
         grad = _dropped(np.array(np.broadcast_to(grad, keep.shape)), keep)
-    scale = grad if total is None else np.asarray(grad * total)
-    y *= scale[:, None] if scale.ndim else scale
+    scale = grad if total is None else grad * total
+    if total_e is not None:
+        scale = scale / total_e
+    y = np.multiply(e, scale[:, None] if scale.ndim else scale, out=empty_like(e))
+    if not (y.flags.c_contiguous or np.moveaxis(y, 1, -1).flags.c_contiguous):
+        y = np.ascontiguousarray(y)  # so that the flat view is a view
     flat, where = _positions(y, target)
-    own = grad if hit is None else np.asarray(grad * hit)
-    flat[where] -= own.reshape(where.shape) if own.ndim else own
+    flat[where] -= grad if hit is None else grad * hit
     if other is not None:
         y -= other * (grad[:, None] if grad.ndim else grad)
     return y
 
 
-def squared_error(x: ndarray, y: ndarray, reduction: str) -> tuple[ndarray, int]:
-    """(x − y)², their sum or their mean; and how many they are."""
-    squares = np.asarray(np.subtract(x, y))
-    np.multiply(squares, squares, out=squares)
+# Sums of squares go over blocks that stay in the processor's cache.
+BLOCK = 1 << 15
+
+
+def squared_error(x: ndarray, y: ndarray, reduction: str) -> ndarray:
+    """(x − y)², their sum or their mean."""
     if reduction == "none":
-        return squares, squares.size
-    value = _sum(squares)
-    if reduction == "mean":
-        value = value / np.asarray(squares.size, value.dtype)
-    return np.asarray(value, squares.dtype), squares.size
+        squares = np.asarray(np.subtract(x, y))
+        return np.multiply(squares, squares, out=squares)
+    if x.size > BLOCK and x.shape == y.shape and x.flags.c_contiguous and y.flags.c_contiguous:
+        a, b, dtype = x.reshape(-1), y.reshape(-1), np.promote_types(x.dtype, y.dtype)
+        total = sum(float(_sum_of_squares(a[i : i + BLOCK] - b[i : i + BLOCK])) for i in range(0, x.size, BLOCK))
+        return np.asarray(total / x.size if reduction == "mean" else total, dtype)
+    squares = np.asarray(np.subtract(x, y))
+    total = _sum_of_squares(squares)
+    return np.asarray(total / squares.size if reduction == "mean" else total, squares.dtype)
+
+
+def _sum_of_squares(d: ndarray) -> Any:
+    return _sum(np.multiply(d, d, out=d))
+
+
+def squared_error_backward(grad: ndarray, x: ndarray, y: ndarray, factor: float) -> ndarray:
+    """factor·grad·(x − y)."""
+    scale = np.multiply(grad, factor, dtype=grad.dtype)
+    d = np.asarray(np.subtract(x, y, out=empty_like(x) if x.shape == y.shape and x.dtype == y.dtype else None))
+    return np.multiply(d, scale, out=d)

@@ -162,7 +162,8 @@ class StateMethods:
     # -- saving ----------------------------------------------------------------------------------------------
 
     def _persistent_buffers(self) -> dict[str, Tensor | None]:
-        return {k: v for k, v in self._buffers.items() if k not in self._non_persistent_buffers_set}
+        left_out = self._non_persistent_buffers_set
+        return {k: v for k, v in self._buffers.items() if k not in left_out} if left_out else self._buffers
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         for store in (self._parameters, self._persistent_buffers()):
@@ -232,14 +233,15 @@ class StateMethods:
             hook(state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)
         assign = local_metadata.get("assign_to_params_buffers", False)
         own = {k: v for k, v in (*self._parameters.items(), *self._persistent_buffers().items()) if v is not None}
-        for name, current in own.items():
-            key = prefix + name
-            if key in state_dict:
-                message = self._load_tensor(name, key, current, state_dict[key], assign)
-                if message:
-                    error_msgs.append(message)
-            elif strict:
-                missing_keys.append(key)
+        with no_grad():
+            for name, current in own.items():
+                key = prefix + name
+                if key in state_dict:
+                    message = self._load_tensor(name, key, current, state_dict[key], assign)
+                    if message:
+                        error_msgs.append(message)
+                elif strict:
+                    missing_keys.append(key)
 
         extra_key = prefix + _EXTRA_STATE_KEY
         if self._overrides("set_extra_state"):
@@ -265,23 +267,22 @@ class StateMethods:
                 f"checkpoint but received {type(value)}"
             )
         if not is_lazy(current):
-            if current.dim() == 0 and tuple(loaded.shape) == (1,):
+            if current._a.ndim == 0 and loaded._a.shape == (1,):
                 loaded = loaded[0]  # checkpoints from before there were 0-d tensors
-            if loaded.shape != current.shape:
+            if loaded._a.shape != current._a.shape:
                 return (
                     f"size mismatch for {key}: copying a param with shape {loaded.shape} from checkpoint, "
                     f"the shape in current model is {current.shape}."
                 )
         try:
-            with no_grad():
-                if not assign:
-                    current.copy_(loaded)
-                elif isinstance(current, Parameter):
-                    if not isinstance(loaded, Parameter):
-                        loaded = Parameter(loaded, requires_grad=current.requires_grad)
-                    setattr(self, name, loaded.requires_grad_(current.requires_grad))
-                else:
-                    setattr(self, name, loaded)
+            if not assign:
+                current.copy_(loaded)
+            elif isinstance(current, Parameter):
+                if not isinstance(loaded, Parameter):
+                    loaded = Parameter(loaded, requires_grad=current.requires_grad)
+                setattr(self, name, loaded.requires_grad_(current.requires_grad))
+            else:
+                setattr(self, name, loaded)
         except Exception as error:
             return (
                 f'While copying the parameter named "{key}", whose dimensions in the model are {current.size()} and '
@@ -323,10 +324,14 @@ class StateMethods:
             module._load_from_state_dict(
                 entries, prefix, local_metadata, True, missing_keys, unexpected_keys, error_msgs
             )
+            below: dict[str, dict[str, Any]] = {}  # the entries of each child
+            for key, value in entries.items():
+                name, dot, _ = key[len(prefix) :].partition(".")
+                if dot:
+                    below.setdefault(name, {})[key] = value
             for name, child in module._modules.items():
                 if child is not None:
-                    path = f"{prefix}{name}."
-                    load(child, {k: v for k, v in entries.items() if k.startswith(path)}, path)
+                    load(child, below.get(name, {}), f"{prefix}{name}.")
             keys = _IncompatibleKeys(missing_keys, unexpected_keys)
             for hook in module._load_state_dict_post_hooks.values():
                 if hook(module, keys) is not None:
@@ -370,6 +375,6 @@ class StateMethods:
             isinstance(entries[k], Tensor)
             and not is_lazy(t)
             and not is_lazy(entries[k])
-            and entries[k].shape == t.shape
+            and entries[k]._a.shape == t._a.shape
             for k, t in expected.items()
         )

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from lamina.utils.data._collate import default_collate, default_convert
 from lamina.utils.data._worker import Failure, IterableEnded, Resumed, get_worker_info, worker_loop
-from lamina.utils.data.dataset import Dataset, IterableDataset
+from lamina.utils.data.dataset import Dataset, IterableDataset, rows_of
 from lamina.utils.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, random_seed
 
 __all__ = ["DataLoader", "default_collate", "default_convert", "get_worker_info"]
@@ -45,6 +45,10 @@ class _MapFetcher:
     def fetch(self, keys: Any) -> Any:
         if not self.auto_collation:
             return self.collate_fn(self.dataset[keys])
+        if self.collate_fn is default_collate:
+            batch = rows_of(self.dataset, keys)
+            if batch is not None:
+                return batch
         if getattr(self.dataset, "__getitems__", None):
             return self.collate_fn(self.dataset.__getitems__(keys))
         return self.collate_fn([self.dataset[key] for key in keys])

@@ -225,6 +225,22 @@ class Subset(Dataset[T_co]):
         return len(self.indices)
 
 
+def rows_of(dataset: Any, keys: Any) -> list[Any] | None:
+    """What collating the samples under `keys` would give, taken in one step: for a TensorDataset, or a Subset of one.
+
+    None where the dataset is another, or a subclass that makes its samples itself.
+    """
+    cls = type(dataset)
+    if getattr(cls, "__getitem__", None) is TensorDataset.__getitem__:
+        if hasattr(dataset, "__getitems__") or type(keys) is not list or any(type(k) is not int for k in keys):
+            return None
+        return [t[keys] for t in dataset.tensors]
+    if getattr(cls, "__getitem__", None) is Subset.__getitem__ and cls.__getitems__ is Subset.__getitems__:
+        indices = dataset.indices
+        return rows_of(dataset.dataset, [indices[k] for k in keys])
+    return None
+
+
 def random_split(
     dataset: Dataset[T], lengths: Sequence[int | float], generator: Any = default_generator
 ) -> list[Subset[T]]:
