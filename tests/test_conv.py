@@ -103,8 +103,7 @@ def test_convolution_matches_torch(each_engine, name, ndim, dtype):
             lambda m, x, w, b: getattr(m.nn.functional, f"conv{ndim}d")(x, w, b, **chosen), x, w, b,
             **tolerance(dtype, max(terms, x.size // x.shape[1])),
         )  # fmt: skip
-    kernels = {k: v for k, v in used.items() if k.startswith("conv")}
-    assert set(kernels) == {"conv", "conv_backward_input", "conv_backward_weight"}
+    kernels = {name: used[name] for name in ("conv", "conv_backward_input", "conv_backward_weight")}
     if each_engine == "onednn" and dtype == "float32" and core.available():
         assert all(fast == 1 and slow == 0 for fast, slow, _ in kernels.values()), kernels
     else:
@@ -122,7 +121,7 @@ def test_transposed_convolution_matches_torch(each_engine, name, ndim, dtype):
             **tolerance(dtype, max(terms, x.size // x.shape[1]) * 4),
         )  # fmt: skip
     if each_engine == "onednn" and dtype == "float32" and core.available() and name != "output_padding_by_dilation":
-        assert all(v[1] == 0 for k, v in used.items() if k.startswith("conv")), used
+        assert used["conv_backward_input"][:2] == used["conv"][:2] == used["conv_backward_weight"][:2] == (1, 0)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -592,19 +591,26 @@ def test_both_forms_of_every_kernel_agree(call):
         (kernels.conv, (x, w, None, *how)),
         (kernels.conv_backward_input, (grad, w, None, size, *how)),
         (kernels.conv_backward_input, (grad, w, b_in, size, *how, 0)),
-        (kernels.conv_backward_weight, (x, grad, kernel, *how, True)),
-        (kernels.conv_backward_weight, (x, grad, kernel, *how, False)),
+        (kernels.conv_backward_weight, (x, grad, kernel, *how)),
+        (kernels.conv_arrange, (grad,)),
     ]
     for kernel_pair, args in pairs:
         expected = kernel_pair.reference(*args)
         found = kernel_pair.fast(*args)
         assert found is not NotImplemented
-        for a, b in zip(*(v if isinstance(v, tuple) else (v,) for v in (found, expected)), strict=True):
-            if b is None:
-                assert a is None
-            else:
-                assert a.shape == b.shape and a.dtype == b.dtype
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * (1 + float(np.abs(b).max())))
+        assert found.shape == expected.shape and found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * (1 + float(np.abs(expected).max())))
+    found, expected = kernels.conv_backward_bias(grad), kernels.conv_backward_bias.reference(grad)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@need_onednn
+@pytest.mark.parametrize("shape", [(3, 7, 31, 17), (1, 5, 1024), (2, 3, 8, 9, 10), (1, 2, 2, 2), (6, 1, 40, 40)])
+def test_bias_gradient_is_as_exact_as_a_careful_sum(shape):
+    grad = np.abs(layouts(shape)["channels_last"])
+    expected = grad.astype("f8").sum((0, *range(2, grad.ndim)))
+    with engines.engine("onednn"):
+        np.testing.assert_allclose(door.kernels.conv_backward_bias(grad), expected, rtol=3e-6)
 
 
 @need_onednn

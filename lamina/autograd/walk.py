@@ -246,7 +246,7 @@ def accumulate(leaf: Any, grad: Any, create_graph: bool, held: int = 0) -> None:
         else:
             a = grad._a
             alone = held and getrefcount(grad) <= held + 1 and getrefcount(a) <= 3 and a.flags.writeable
-            if alone and a.base is None and grad._base is None:
+            if alone and not isinstance(a.base, np.ndarray) and grad._base is None:
                 grad._node, grad._requires = None, False
                 leaf._grad = grad
             else:

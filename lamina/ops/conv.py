@@ -6,7 +6,7 @@ Three operations, each linear in both of its arguments, are closed under differe
     ConvolutionBackwardInput(g, w)   like x   its transpose in x, which is what a transposed convolution computes
     ConvolutionBackwardWeight(x, g)  like w   its transpose in w
 
-The gradient of each is made of the other two, so gradients of gradients need nothing more. All take the settings that the
+The gradient of each is made of the other two, so gradients of gradients need nothing more; the bias is a sum. All take the settings that the
 kernels take: ``stride``, ``padding`` as pairs (before, after), ``dilation``, ``groups``.
 """
 
@@ -47,12 +47,15 @@ class Convolution(Op):
     def backward(ctx, grad):
         x, w = ctx.saved
         gx = gw = gb = None
-        if ctx.needs(0):
+        to_x, to_w = ctx.needs(0), ctx.needs(1)
+        if to_x and to_w and not _lies_well(grad._a):
+            grad = Arranged.apply(grad)
+        if to_x:
             gx = ConvolutionBackwardInput.apply(grad, _conj(w), None, x._a.shape[2:], *ctx.settings)
-        if ctx.needs(1):
-            gw, gb = _weight_gradients(x, grad, w._a.shape[2:], ctx.settings, ctx.needs(2))
-        elif ctx.needs(2):
-            gb = _sum_per_channel(grad)
+        if to_w:
+            gw = ConvolutionBackwardWeight.apply(_conj(x), grad, w._a.shape[2:], *ctx.settings)
+        if ctx.needs(2):
+            gb = ConvolutionBackwardBias.apply(grad)
         return gx, gw, gb
 
 
@@ -70,43 +73,68 @@ class ConvolutionBackwardInput(Op):
     @staticmethod
     def backward(ctx, grad):
         x, w = ctx.saved
-        return (
-            Convolution.apply(grad, _conj(w), None, *ctx.settings) if ctx.needs(0) else None,
-            ConvolutionBackwardWeight.apply(grad, _conj(x), w._a.shape[2:], *ctx.settings, False)[0] if ctx.needs(1) else None,
-            _sum_per_channel(grad) if ctx.needs(2) else None,
-        )
+        gx = gw = gb = None
+        to_x, to_w = ctx.needs(0), ctx.needs(1)
+        if to_x and to_w and not _lies_well(grad._a):
+            grad = Arranged.apply(grad)
+        if to_x:
+            gx = Convolution.apply(grad, _conj(w), None, *ctx.settings)
+        if to_w:
+            gw = ConvolutionBackwardWeight.apply(grad, _conj(x), w._a.shape[2:], *ctx.settings)
+        if ctx.needs(2):
+            gb = ConvolutionBackwardBias.apply(grad)
+        return gx, gw, gb
 
     def name(self) -> str:
         return "ConvolutionBackward0"  # as PyTorch names a transposed convolution
 
 
 class ConvolutionBackwardWeight(Op):
-    """(dL/dw, dL/db) of a convolution with input x and output gradient g;   given v for dL/dw and u for dL/db, the
-    gradient to g is x ⋆ v + u, and to x is g ⋆ᵀ v"""
+    """dL/dw = x ⋆ g;   given v for it, the gradient to x is g ⋆ᵀ v and that to g is x ⋆ v"""
 
     @staticmethod
-    def forward(ctx, x, grad, kernel_size, stride, padding, dilation, groups, with_bias):
+    def forward(ctx, x, grad, kernel_size, stride, padding, dilation, groups):
         ctx.save(x, grad)
         ctx.settings = stride, padding, dilation, groups
-        gw, gb = k.conv_backward_weight(x._a, grad._a, kernel_size, stride, padding, dilation, groups, with_bias)
-        return (gw, gb) if with_bias else (gw,)
+        return k.conv_backward_weight(x._a, grad._a, kernel_size, stride, padding, dilation, groups)
 
     @staticmethod
-    def backward(ctx, v, u=None):
+    def backward(ctx, v):
         x, grad = ctx.saved
         return (
             ConvolutionBackwardInput.apply(grad, _conj(v), None, x._a.shape[2:], *ctx.settings) if ctx.needs(0) else None,
-            Convolution.apply(_conj(x), v, u, *ctx.settings) if ctx.needs(1) else None,
+            Convolution.apply(_conj(x), v, None, *ctx.settings) if ctx.needs(1) else None,
         )
 
 
-def _weight_gradients(x: Any, grad: Any, kernel_size: Ints, settings: tuple, with_bias: bool) -> tuple[Any, Any]:
-    found = ConvolutionBackwardWeight.apply(_conj(x), grad, kernel_size, *settings, with_bias)
-    return found if with_bias else (found[0], None)
+class ConvolutionBackwardBias(Op):
+    """dL/db = Σg over all but the channels;   given v for it, the gradient to g is v everywhere"""
+
+    @staticmethod
+    def forward(ctx, grad):
+        ctx.shape = grad._a.shape
+        return k.conv_backward_bias(grad._a)
+
+    @staticmethod
+    def backward(ctx, v):
+        return v.reshape(-1, *(1,) * (len(ctx.shape) - 2)).expand(ctx.shape)
 
 
-def _sum_per_channel(grad: Any) -> Any:
-    return grad.sum((0, *range(2, grad._a.ndim)))
+class Arranged(Op):
+    """The same values in the memory order that suits the kernels, made once for the several that read them"""
+
+    @staticmethod
+    def forward(ctx, x):
+        return k.conv_arrange(x._a)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def _lies_well(a: Any) -> bool:
+    """Whether an array is neither in plain order nor spread out from fewer numbers."""
+    return not a.flags.c_contiguous and 0 not in a.strides
 
 
 # -- the functions -------------------------------------------------------------------------------------------------

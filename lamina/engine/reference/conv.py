@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-__all__ = ["conv", "conv_backward_input", "conv_backward_weight"]
+__all__ = ["conv", "conv_arrange", "conv_backward_bias", "conv_backward_input", "conv_backward_weight"]
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
@@ -75,9 +75,8 @@ def conv_backward_weight(
     padding: Pairs,
     dilation: Ints,
     groups: int,
-    with_bias: bool,
-) -> tuple[ndarray, ndarray | None]:
-    """The gradients of :func:`conv` to its weight and, if asked for, to its bias (otherwise ``None``)."""
+) -> ndarray:
+    """The gradient of :func:`conv` to its weight."""
     dtype, (x, grad) = x.dtype, _widened(x, grad)
     n, outputs = grad.shape[:2]
     windows = _windows(_padded(x, padding), x.shape[2:], kernel_size, stride, padding, dilation, groups)
@@ -85,8 +84,18 @@ def conv_backward_weight(
     gw = np.zeros((groups, outputs // groups, x.shape[1] // groups * prod(kernel_size)), x.dtype)
     for part in _chunks(windows):
         gw += np.matmul(rows[part], _columns(windows[part], len(stride)).swapaxes(2, 3)).sum(0, dtype=x.dtype)
-    gb = grad.sum((0, *range(2, grad.ndim)), dtype=x.dtype).astype(dtype, copy=False) if with_bias else None
-    return gw.reshape(outputs, x.shape[1] // groups, *kernel_size).astype(dtype, copy=False), gb
+    return gw.reshape(outputs, x.shape[1] // groups, *kernel_size).astype(dtype, copy=False)
+
+
+def conv_backward_bias(grad: ndarray) -> ndarray:
+    """The gradient of :func:`conv` to its bias: the sum over all but the channels."""
+    (wide,) = _widened(grad)
+    return wide.sum((0, *range(2, grad.ndim)), dtype=wide.dtype).astype(grad.dtype, copy=False)
+
+
+def conv_arrange(x: ndarray) -> ndarray:
+    """``x`` in the memory order that suits the other kernels best, if that takes a copy; here every order does."""
+    return x
 
 
 def _widened(*arrays: ndarray) -> tuple[ndarray, ...]:
