@@ -426,45 +426,44 @@ class ViewOp(Op):
 
     @classmethod
     def apply(cls, x: Any, *arguments: Any) -> Any:
-        x._plain()
+        if x._hidden:
+            x._plain()
         ctx = _new(cls)
+        base = x._base
         record = False
         if mode.enabled:
-            if x._base is not None:
+            if base is not None:
                 x._history()
             record = ctx.recording = x._requires
         a = cls.forward(ctx, x, *arguments)
         if type(a) is tuple:
-            results = tuple(cls._view(x, a_i, arguments, i) for i, a_i in enumerate(a))
+            results = tuple([cls._view(x, a_i, (Part(cls, i), arguments)) for i, a_i in enumerate(a)])
             if record:
                 ctx._attach((x, *arguments))
-                ctx._outputs = tuple((t._a.shape, t._a.dtype) for t in results)
+                ctx._outputs = tuple([(t._a.shape, t._a.dtype) for t in results])
                 for i, t in enumerate(results):
                     t._node, t._index, t._requires = ctx, i, True
             return results
-        t = cls._view(x, a, arguments, None)
+        t = cls._view(x, a, (cls, arguments))
         if record:
             ctx._attach((x, *arguments))
             t._node = ctx
             t._requires = True
         return t
 
-    @classmethod
-    def _view(cls, x: Any, array: ndarray, arguments: tuple, part: int | None) -> Any:
+    @staticmethod
+    def _view(x: Any, array: ndarray, step: tuple) -> Any:
         t = _new(_Tensor)
-        t._a = array
         version = x._version
         if version is None:
             version = x._version = Version()
-        t._version = version
-        if mode.inference or x._inference:
-            t._inference = True
         base = x._base
         if base is None:
-            base, t._replay = x, ((cls if part is None else Part(cls, part), arguments),)
+            t._a, t._version, t._base, t._replay, t._stamp = array, version, x, (step,), x._rebased
         else:
-            t._replay = (*x._replay, (cls if part is None else Part(cls, part), arguments))
-        t._base, t._stamp = base, base._rebased
+            t._a, t._version, t._base, t._replay, t._stamp = array, version, base, (*x._replay, step), base._rebased
+        if x._inference or mode.inference:
+            t._inference = True
         return t
 
 

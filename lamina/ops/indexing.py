@@ -352,6 +352,25 @@ def _value_error(x: Any, value: Any, indices: tuple) -> Exception | None:
     )
 
 
+def _simple(index: tuple) -> bool:
+    """Whether NumPy understands all of an index as PyTorch does, and makes a view of it."""
+    stretched = False
+    for i in index:
+        kind = type(i)
+        if kind is slice:
+            if i != _FULL and (i.step is not None or type(i.start) not in _PLAIN or type(i.stop) not in _PLAIN):
+                return False
+        elif i is Ellipsis:
+            if stretched:
+                return False
+            stretched = True
+        elif kind is not int and i is not None:
+            return False
+    return True
+
+
+_PLAIN = (int, type(None))
+
 # -- getitem and setitem -------------------------------------------------------------------------------------
 
 
@@ -367,6 +386,11 @@ def getitem(x: Any, index: Any) -> Any:
         return Slice.apply(x, (index, Ellipsis))
     if kind is slice and x._a.ndim:
         return Slice.apply(x, (_slice(index), Ellipsis))
+    if kind is tuple and _simple(index):
+        try:
+            return Slice.apply(x, index if Ellipsis in index else (*index, Ellipsis))
+        except IndexError:
+            pass  # parse() says what is wrong
     basic, advanced = parse(x._a.shape, index)
     if basic is not None:
         x = Slice.apply(x, basic)
@@ -377,6 +401,8 @@ def getitem(x: Any, index: Any) -> Any:
 
 def setitem(x: Any, index: Any, value: Any) -> None:
     """``x[index] = value``: writes a number or tensor, broadcast and cast, into this tensor's memory."""
+    if _write_plainly(x, index, value):
+        return
     if not isinstance(value, Variable):
         if not isinstance(value, _NUMBER):
             raise TypeError(f"can't assign a {_type_of(value)} to a {type_name(x._a)}")
@@ -398,6 +424,38 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         value = expand(_without_leading_ones(value), a.shape)
     check_writable(target)
     copy_into(target, value)
+
+
+def _write_plainly(x: Any, index: Any, value: Any) -> bool:
+    """Assign by NumPy if nothing is recorded and PyTorch would do the same; whether that was done.
+
+    Whatever is odd (a bad index, shapes that do not fit, memory that may not be written) is left to the long way.
+    """
+    kind, a = type(index), x._a
+    if kind is tuple:
+        if not _simple(index):
+            return False
+    elif kind is not int:
+        return False
+    if mode.enabled and (x._requires or (x._base is not None and x._base._requires)):
+        return False
+    if isinstance(value, Variable):
+        if (value._requires and mode.enabled) or value._a.dtype is not a.dtype:
+            return False
+        value = value._a
+    elif type(value) is not float or a.dtype.kind != "f" or not -_SAFE <= value <= _SAFE:
+        return False
+    if not a.flags.writeable or 0 in a.strides or not a.ndim:
+        return False
+    try:
+        a[index] = value
+    except (IndexError, ValueError):
+        return False
+    bump(x)
+    return True
+
+
+_SAFE = 65504.0  # what every floating type can hold
 
 
 def _type_of(value: Any) -> str:

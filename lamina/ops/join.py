@@ -17,12 +17,13 @@ from lamina.ops.shape import _integer, reshape, sizes, tensor_list, wrap_dim
 # -- joins ---------------------------------------------------------------------------------------------------
 
 
-def _common_dtype(tensors: Sequence[Any]) -> np.dtype:
+def _common_dtype(tensors: Sequence[Any]) -> np.dtype | None:
+    """The dtype that tensors are promoted to, or ``None`` if it is the same for all."""
     dtype = tensors[0]._a.dtype
     for t in tensors:
         if t._a.dtype is not dtype:
             return result_numpy_dtype(*tensors)
-    return dtype
+    return None
 
 
 class Cat(Op):
@@ -30,9 +31,9 @@ class Cat(Op):
 
     @staticmethod
     def forward(ctx, dim, *tensors):
-        ctx.dim, ctx.lengths = dim, tuple([t._a.shape[dim] for t in tensors])
-        arrays = [t._a for t in tensors]
-        return k.cat(arrays[0], tuple(arrays[1:]), dim, _common_dtype(tensors))
+        if ctx.recording:
+            ctx.dim, ctx.lengths = dim, [t._a.shape[dim] for t in tensors]
+        return k.cat(tensors[0]._a, tuple([t._a for t in tensors[1:]]), dim, _common_dtype(tensors))
 
     @staticmethod
     def backward(ctx, grad):
@@ -50,8 +51,7 @@ class Stack(Op):
     @staticmethod
     def forward(ctx, dim, *tensors):
         ctx.dim, ctx.count = dim, len(tensors)
-        arrays = [t._a for t in tensors]
-        return k.stack(arrays[0], tuple(arrays[1:]), dim, _common_dtype(tensors))
+        return k.stack(tensors[0]._a, tuple([t._a for t in tensors[1:]]), dim, _common_dtype(tensors))
 
     @staticmethod
     def backward(ctx, grad):
@@ -68,7 +68,7 @@ class BlockDiag(Op):
     def forward(ctx, *matrices):
         ctx.shapes = tuple([m._a.shape for m in matrices])
         arrays = [m._a for m in matrices]
-        return k.block_diag(arrays[0], tuple(arrays[1:]), _common_dtype(matrices))
+        return k.block_diag(arrays[0], tuple(arrays[1:]), _common_dtype(matrices) or arrays[0].dtype)
 
     @staticmethod
     def backward(ctx, grad):
@@ -97,26 +97,37 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
     first = next((t for t in found if not _legacy_empty(t)), found[0])
     shape = first._a.shape
     d = wrap_dim(dim if axis is None else axis, len(shape))
-    for i, t in enumerate(found):
+    for t in found:
+        s = t._a.shape
+        if s != shape and (len(s) != len(shape) or s[:d] != shape[:d] or s[d + 1 :] != shape[d + 1 :]):
+            found = _joinable(found, shape, d)
+            break
+    if not shape:
+        raise RuntimeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+    r = Cat.apply(d, *found)
+    return r if out is None else _store(out, r, "cat")
+
+
+def _joinable(tensors: tuple, shape: tuple, dim: int) -> tuple:
+    """Tensors, with those of shape (0,) in a shape that fits (they count for the dtype only); raises if others do not fit."""
+    fitting = []
+    for i, t in enumerate(tensors):
         s = t._a.shape
         if not s:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-        if s == shape or _legacy_empty(t):
+        if _legacy_empty(t):
+            fitting.append(reshape(t, (*shape[:dim], 0, *shape[dim + 1 :])))
             continue
         if len(s) != len(shape):
             raise RuntimeError(f"Tensors must have same number of dimensions: got {len(shape)} and {len(s)}")
         for j, (n, m) in enumerate(zip(shape, s, strict=True)):
-            if n != m and j != d:
+            if n != m and j != dim:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {d}. Expected size {n} but got size {m} for tensor "
+                    f"Sizes of tensors must match except in dimension {dim}. Expected size {n} but got size {m} for tensor "
                     f"number {i} in the list."
                 )
-    if len(shape) > 1:  # the legacy empty tensors count for the dtype only
-        joined = tuple([reshape(t, (*shape[:d], 0, *shape[d + 1 :])) if _legacy_empty(t) else t for t in found])
-    else:
-        joined = found
-    r = Cat.apply(d, *joined)
-    return r if out is None else _store(out, r, "cat")
+        fitting.append(t)
+    return tuple(fitting)
 
 
 def _store(out: Any, result: Any, name: str) -> Any:

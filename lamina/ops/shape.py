@@ -113,6 +113,11 @@ class _Memory:
 
 def strided(a: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> np.ndarray:
     """A view of the memory at ``a``, with strides and offset in bytes; the caller answers for the bounds."""
+    if a.flags.c_contiguous and a.size:
+        try:
+            return np.ndarray(shape, a.dtype, a, offset, strides)  # checks the bounds, and is ten times faster
+        except (TypeError, ValueError):
+            pass
     interface = dict(a.__array_interface__)
     address, readonly = interface["data"]
     interface["shape"], interface["strides"], interface["data"] = shape, strides, (address + offset, readonly)
@@ -156,7 +161,11 @@ class View(ViewOp):
     def forward(ctx, x, shape):
         a = x._a
         ctx.shape = a.shape
-        v = a.reshape(shape)
+        try:
+            v = a.reshape(shape)
+        except ValueError:
+            infer_size(shape, a.size)  # says what is wrong
+            raise
         if not a.flags.c_contiguous and a.size and not np.may_share_memory(a, v):
             raise RuntimeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
@@ -219,7 +228,8 @@ def view(input: Any, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
         return _view_dtype(input, dtype or shape[0])
     if not shape:
         raise TypeError("view() received no arguments, but expects a shape or a dtype")
-    return View.apply(input, infer_size(sizes(shape), input._a.size))
+    shape = sizes(shape)
+    return View.apply(input, infer_size(shape, input._a.size) if min(shape, default=0) < 0 else shape)
 
 
 def _view_dtype(input: Any, dtype: _dtypes.dtype) -> Any:
@@ -256,10 +266,13 @@ def view_as(input: Any, other: Any) -> Any:
 
 def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
     """``input`` in another shape, one of whose sizes may be −1: a view where memory order allows, otherwise a copy."""
-    to = infer_size(sizes(args if shape is None else (shape,), "shape"), input._a.size)
-    if input._hidden or input._a.flags.c_contiguous or _viewable(input._a, to):
-        return View.apply(input, to)
-    return UnsafeView.apply(input, to)
+    to = sizes(args if shape is None else (shape,), "shape")
+    a = input._a
+    if min(to, default=0) < 0 or not a.flags.c_contiguous:
+        to = infer_size(to, a.size)
+        if not (input._hidden or _viewable(a, to)):
+            return UnsafeView.apply(input, to)
+    return View.apply(input, to)
 
 
 def reshape_as(input: Any, other: Any) -> Any:

@@ -9,18 +9,17 @@ __all__ = ["cat", "stack", "block_diag"]
 ndarray = np.ndarray
 
 
-def cat(x: ndarray, others: tuple[ndarray, ...], dim: int, dtype: np.dtype) -> ndarray:
-    """``x`` and ``others`` one after the other along ``dim``; in memory order where they agree on one."""
+def cat(x: ndarray, others: tuple[ndarray, ...], dim: int, dtype: np.dtype | None = None) -> ndarray:
+    """``x`` and ``others`` one after the other along ``dim``, in ``dtype``; in memory order where they agree on one."""
+    if dtype is None:
+        return np.concatenate((x, *others), dim)
     return np.concatenate((x, *others), axis=dim, dtype=dtype, casting="unsafe")
 
 
-def stack(x: ndarray, others: tuple[ndarray, ...], dim: int, dtype: np.dtype) -> ndarray:
-    """``x`` and ``others``, all of one shape, along a new axis ``dim``."""
-    out = np.empty((*x.shape[:dim], 1 + len(others), *x.shape[dim:]), dtype)
-    lead = (slice(None),) * dim
-    for i, a in enumerate((x, *others)):
-        out[(*lead, i)] = a
-    return out
+def stack(x: ndarray, others: tuple[ndarray, ...], dim: int, dtype: np.dtype | None = None) -> ndarray:
+    """``x`` and ``others``, all of one shape, along a new axis ``dim``, in ``dtype``."""
+    shape = (*x.shape[:dim], 1, *x.shape[dim:])
+    return cat(x.reshape(shape), tuple([a.reshape(shape) for a in others]), dim, dtype)
 
 
 def block_diag(x: ndarray, others: tuple[ndarray, ...], dtype: np.dtype) -> ndarray:
