@@ -21,6 +21,8 @@ from lamina.autograd import gradcheck, gradgradcheck
 SHAPES = [
     (6, 3),
     (8, 16),
+    (4, 6, 1),
+    (5, 8, 1, 1),
     (4, 3, 5),
     (4, 8, 7),
     (2, 3, 4, 5),

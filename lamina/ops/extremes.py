@@ -122,7 +122,7 @@ def orderable(name: str, a: np.ndarray) -> None:
 
 
 def _extreme(
-    name: str, everything: Any, along: Any, kernel: Any, kind: Any, input: Any, dim: Any, keepdim: bool, out: Any
+    name: str, everything: Any, along: Any, kernels: tuple, kind: Any, input: Any, dim: Any, keepdim: bool, out: Any
 ) -> Any:
     a = array_of(input, name)
     orderable(name, a)
@@ -131,8 +131,8 @@ def _extreme(
         return given(out, everything.apply(input, None, False))
     axis = wrap_dim(dim, a.ndim)
     not_empty(name, a, (axis,) if a.ndim else None)
-    index = kernel(a, axis if a.ndim else None, True)
-    values = along.apply(input, index, axis, keepdim)
+    index, extreme = kernels[0](a, axis if a.ndim else None, True), kernels[1](a, (axis,) if a.ndim else None, True)
+    values = along.apply(input, index, axis, keepdim, np.asarray(extreme))
     if not keepdim and index.ndim:
         index = index.squeeze(axis)
     return stored(kind, (values, wrap(index)), out)
@@ -147,7 +147,7 @@ def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
     """
     if isinstance(dim, Variable) or other is not None:
         return p.maximum(input, dim if other is None else other, out=out)
-    return _extreme("max", MaxAll, Max, k.argmax, _Max, input, dim, keepdim, out)
+    return _extreme("max", MaxAll, Max, (k.argmax, k.amax), _Max, input, dim, keepdim, out)
 
 
 @numpy_names
@@ -159,7 +159,7 @@ def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None
     """
     if isinstance(dim, Variable) or other is not None:
         return p.minimum(input, dim if other is None else other, out=out)
-    return _extreme("min", MinAll, Min, k.argmin, _Min, input, dim, keepdim, out)
+    return _extreme("min", MinAll, Min, (k.argmin, k.amin), _Min, input, dim, keepdim, out)
 
 
 def _of_axes(name: str, op: Any, input: Any, dim: Any, keepdim: bool, out: Any) -> Any:

@@ -21,9 +21,10 @@ class BatchNorm(Op):
         y, m, v = k.batch_norm_train(a, *(None if t is None else t._a for t in (weight, bias)), eps)
         if running_mean is not None:
             n = a.size // a.shape[1] if a.size else 0
-            for t, value, factor in ((running_mean, m, 1.0), (running_var, v, n / (n - 1) if n > 1 else math.nan)):
-                k.moving_average(t._plain(), value, momentum, factor)
-                bump(t)
+            unbiased = n / (n - 1) if n > 1 else math.nan
+            k.move_statistics(running_mean._plain(), running_var._plain(), m, v, momentum, unbiased)
+            bump(running_mean)
+            bump(running_var)
         ctx.save(x, weight, m, v)
         ctx.eps = eps
         return y
@@ -133,6 +134,12 @@ def batch_norm(
     if training:
         return BatchNorm.apply(input, weight, bias, running_mean, running_var, float(momentum), float(eps))
     return BatchNormEval.apply(input, weight, bias, running_mean, running_var, float(eps))
+
+
+def count_batch(batches: Any) -> None:
+    """Add one to a layer's count of batches, in place."""
+    k.count_up(batches._plain())
+    bump(batches)
 
 
 def _no_tensor(name: str, x: Any) -> Any:

@@ -1,8 +1,12 @@
-"""Batch normalisation: as rows of channels, whatever the number of dimensions.
+"""Batch normalisation, in one of two ways that oneDNN is fast in.
 
-oneDNN's fast code wants channels side by side in memory, in multiples of four. So an array (N, C, *) is brought into
-channels-last order, if it is not, and seen as a matrix (rows, C). Where C is odd, several rows are seen as one that is
-wide enough: (rows/k, k·C). Statistics of such wide rows are combined afterwards, in C numbers instead of rows·C.
+Channels side by side in memory (channels-last images, or (N, C)): batch normalisation of a matrix (rows, C). The fast
+code wants multiples of four columns; where C is no such number, several rows are seen as one: (rows/k, k·C).
+
+Plain images (N, C, L): oneDNN's batch normalisation is slow there, its layer normalisation is not. That one gives mean
+and variance of each row (n, c) of L numbers, and what is left is one multiplication and one addition per channel.
+
+In both, statistics of equal shares of a channel are combined in float64, in numbers of which there are few.
 """
 
 from __future__ import annotations
@@ -13,28 +17,20 @@ from typing import Any
 import numpy as np
 
 from lamina.engine.door import fast
-from lamina.engine.memory import empty, empty_like
+from lamina.engine.memory import empty_like
+from lamina.engine.reference.linalg import product
 from lamina.engine.reference.norm import factor_and_summand
 
 from . import abi
-from .core import (
-    F32,
-    Plan,
-    attributes,
-    channels_last,
-    plain_desc,
-    plan,
-    plans,
-    primitive,
-    reorder_into,
-    spec,
-)
+from .core import F32, Plan, attributes, plain_desc, plan, plans, primitive, reorder_into, spec
 
 ndarray = np.ndarray
 _FLAGS = abi.USE_SCALE | abi.USE_SHIFT
+_SHORT = 8  # plain rows below this length leave too little work per row
+_WIDE = 512  # columns that are enough for one pass over memory
 
 
-# -- plans: by rows and columns ------------------------------------------------------------------------------------
+# -- plans ---------------------------------------------------------------------------------------------------------
 
 
 def _forward(rows: int, columns: int, eps: float, flags: int) -> Any:
@@ -55,62 +51,79 @@ def _backward(rows: int, columns: int, eps: float, flags: int) -> Plan | None:
     pd = hint and primitive("batch_normalization_backward", abi.BACKWARD, d, d, d, eps, flags, hint)
     return plan(
         pd, abi.SRC, abi.DIFF_DST, abi.SCALE, abi.MEAN, abi.VARIANCE, abi.DIFF_SRC, abi.DIFF_SCALE, abi.DIFF_SHIFT
-    )
+    )  # fmt: skip
+
+
+@plans
+def _rows(rows: int, length: int) -> Plan | None:
+    """Mean and variance of each row (and the normalised rows, which nobody wants)."""
+    d = plain_desc((rows, length))
+    pd = primitive("layer_normalization_forward", abi.FORWARD_TRAINING, d, d, plain_desc((rows,)), 1.0, 0)
+    return plan(pd, abi.SRC, abi.DST, abi.MEAN, abi.VARIANCE)
 
 
 @plans
 def _affine(shape: tuple[int, ...], other: bool) -> Plan | None:
-    """dst = src·factor (+ another array) + summand for plain arrays, the factor and the summand broadcast from (1, C, 1).
+    """dst = src·a + b, or (src·a + other)·s + b, for plain arrays, with a, s and b broadcast from (1, C) or (1, C, 1).
 
     A last dimension of 1 must not be given: oneDNN 3.2's post-ops then mistake their operand's channels.
     """
     d = plain_desc(shape)
     row = plain_desc((1, shape[1], *(1,) * (len(shape) - 2)))
-    extra = (("binary", abi.ADD, d),) if other else ()
-    pd = primitive("binary", abi.MUL, d, row, d, attr=attributes(*extra, ("binary", abi.ADD, row)))
-    return plan(pd, abi.SRC, abi.SRC_1, abi.DST, *(abi.post_op_src(i) for i in range(1 + other)))
+    between = (("binary", abi.ADD, d), ("binary", abi.MUL, row)) if other else ()
+    pd = primitive("binary", abi.MUL, d, row, d, attr=attributes(*between, ("binary", abi.ADD, row)))
+    return plan(pd, abi.SRC, abi.SRC_1, abi.DST, *(abi.post_op_src(i) for i in range(1 + len(between))))
 
 
-# -- arrays as matrices --------------------------------------------------------------------------------------------
+# -- arrays --------------------------------------------------------------------------------------------------------
+
+
+def _takes(x: ndarray, *parameters: ndarray | None) -> bool:
+    return x.dtype == F32 and x.ndim > 1 and x.size > 0 and all(a is None or a.dtype == F32 for a in parameters)
 
 
 def _is_nxc(x: ndarray) -> bool:
     return x.transpose(0, *range(2, x.ndim), 1).flags.c_contiguous
 
 
-def _nxc(x: ndarray) -> ndarray:
-    """``x`` with its channels side by side in memory."""
+def _settled(x: ndarray) -> tuple[ndarray, bool]:
+    """``x`` in one of the two orders of memory, and whether it is the plain one."""
     if _is_nxc(x):
-        return x
-    if x.ndim == 2:
-        return np.ascontiguousarray(x)
-    source = spec(x)
-    if source is None:
-        return channels_last(x)
-    y = empty(x.shape, channels_last=True)
-    target = spec(y)
-    assert target is not None
-    reorder_into(x, y, target, source)
+        return x, False
+    return (x if x.flags.c_contiguous else np.ascontiguousarray(x)), x.ndim > 2
+
+
+def _like(g: ndarray, x: ndarray) -> ndarray:
+    """``g`` in the order of memory of ``x``."""
+    if g.strides == x.strides or g.flags.c_contiguous and x.flags.c_contiguous:
+        return g
+    y = empty_like(x)
+    source, target = spec(g), spec(y)
+    if source is None or target is None:
+        y[...] = g
+    else:
+        reorder_into(g, y, target, source)
     return y
 
 
-def _fold(x: ndarray) -> int:
+def _fold(rows: int, c: int) -> int:
     """How many rows to take as one, so that a row is a multiple of four channels; 0 if their number does not allow it."""
-    c = x.shape[1]
     k = 8 // gcd(c, 8) if c % 4 else 1
-    rows = x.size // c
     return 0 if rows % k else k
 
 
-def _vector(a: ndarray | None, c: int, default: float, k: int = 1) -> ndarray:
-    """A parameter (C), repeated ``k`` times, as one plain row."""
+def _vector(a: ndarray | None, columns: int, default: float) -> ndarray:
+    """A parameter (C) as one plain row, repeated as often as fits."""
     if a is None:
-        return np.full(c * k, default, F32)
-    return np.ascontiguousarray(a if k == 1 else np.tile(a, k))
+        return np.full(columns, default, F32)
+    return np.ascontiguousarray(a if len(a) == columns else np.tile(a, columns // len(a)))
 
 
-def _takes(x: ndarray, *parameters: ndarray | None) -> bool:
-    return x.dtype == F32 and x.ndim > 1 and x.size > 0 and all(a is None or a.dtype == F32 for a in parameters)
+def _pooled(means: ndarray, variances: ndarray) -> tuple[ndarray, ndarray]:
+    """Mean and variance (C) of shares (*, C) of one size: variance within them, and between them."""
+    m = means.mean(0, dtype=np.float64)
+    v = (variances + np.square(means - m)).mean(0)
+    return m.astype(F32), v.astype(F32)
 
 
 # -- kernels -------------------------------------------------------------------------------------------------------
@@ -120,29 +133,35 @@ def _takes(x: ndarray, *parameters: ndarray | None) -> bool:
 def batch_norm_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, eps: float) -> Any:
     if not _takes(x, weight, bias):
         return NotImplemented
-    k = _fold(x)
-    if not k:
+    x, plain = _settled(x)
+    n, c = x.shape[:2]
+    length = prod(x.shape[2:])
+    if plain:
+        statistics = _rows[n * c, length] if length >= _SHORT else None
+        shape, k = (n, c, length), 1
+    else:
+        k = _fold(n * length, c)
+        shape = (n * length // k, c * k) if k else ()
+        statistics = _train[(*shape, eps)] if k else None
+    if statistics is None:
         return NotImplemented
-    c = x.shape[1]
-    rows, columns = x.size // (c * k), c * k
-    train = _train[rows, columns, eps]
-    if train is None:
-        return NotImplemented
-    x = _nxc(x)
     y = empty_like(x)
-    m, v = np.empty(columns, F32), np.empty(columns, F32)
-    if k == 1:
-        train.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
+    if not plain and k == 1:
+        m, v = np.empty(c, F32), np.empty(c, F32)
+        statistics.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
         return y, m, v
-    affine = _affine[(rows, columns), False]
+    affine = _affine[shape, False]
     if affine is None:
         return NotImplemented
-    train.run(x, _vector(None, columns, 1), _vector(None, columns, 0), y, m, v)
-    means, variances = m.reshape(k, c), v.reshape(k, c)
-    m = means.mean(0)
-    v = (variances + np.square(means - m)).mean(0)  # of groups of one size: within them, and between them
-    factor, summand = factor_and_summand(m, v, weight, bias, eps)
-    affine.run(x, np.tile(factor, k), y, np.tile(summand, k))
+    if plain:
+        means, variances = np.empty((n, c), F32), np.empty((n, c), F32)
+        statistics.run(x, y, means, variances)
+    else:
+        means, variances = np.empty((k, c), F32), np.empty((k, c), F32)
+        statistics.run(x, _vector(None, c * k, 1), _vector(None, c * k, 0), y, means, variances)
+    m, v = _pooled(means, variances)
+    factor, summand = (_vector(a, c * k, 0) for a in factor_and_summand(m, v, weight, bias, eps))
+    affine.run(x, factor, y, summand)
     return y, m, v
 
 
@@ -152,18 +171,17 @@ def batch_norm_eval(
 ) -> Any:
     if not _takes(x, mean, var, weight, bias):
         return NotImplemented
+    x, plain = _settled(x)
     n, c = x.shape[:2]
     length = prod(x.shape[2:])
-    if x.ndim > 2 and length > 1 and x.flags.c_contiguous:
-        affine = _affine[(n, c, length), False]
-    elif _is_nxc(x):
-        affine = _affine[(n * length, c), False]
-    else:
-        return NotImplemented
+    rows, k = n * length, 1
+    while not plain and c * k < _WIDE and rows % 2 == 0:
+        rows, k = rows // 2, k * 2
+    affine = _affine[(n, c, length) if plain else (rows, c * k), False]
     if affine is None:
         return NotImplemented
     y = empty_like(x)
-    factor, summand = factor_and_summand(mean, var, weight, bias, eps)
+    factor, summand = (_vector(a, c * k, 0) for a in factor_and_summand(mean, var, weight, bias, eps))
     affine.run(x, factor, y, summand)
     return y
 
@@ -174,30 +192,63 @@ def batch_norm_backward(
 ) -> Any:
     if not _takes(x, weight) or grad.dtype != F32:
         return NotImplemented
-    k = _fold(x)
+    x, plain = _settled(x)
+    n, c = x.shape[:2]
+    length = prod(x.shape[2:])
+    if plain:
+        return _plain_backward(grad, x, mean, var, weight, eps) if length >= _SHORT else NotImplemented
+    k = _fold(n * length, c)
     if not k:
         return NotImplemented
-    c = x.shape[1]
-    rows, columns = x.size // (c * k), c * k
-    backward = _backward[rows, columns, eps, _FLAGS if k == 1 else _FLAGS | abi.USE_GLOBAL_STATS]
+    shape = n * length // k, c * k
+    backward = _backward[(*shape, eps, _FLAGS if k == 1 else _FLAGS | abi.USE_GLOBAL_STATS)]
     if backward is None:
         return NotImplemented
-    x, grad = _nxc(x), _nxc(grad)
-    gx = empty_like(x)
-    gw, gb = np.empty(columns, F32), np.empty(columns, F32)
+    grad, gx = _like(grad, x), empty_like(x)
+    gw, gb = np.empty((k, c), F32), np.empty((k, c), F32)
+    backward.run(x, grad, *(_vector(a, c * k, 1) for a in (weight, mean, var)), gx, gw, gb)
     if k == 1:
-        backward.run(x, grad, _vector(weight, c, 1), mean, var, gx, gw, gb)
-        return gx, gw, gb
-    affine = _affine[(rows, columns), True]
+        return gx, gw[0], gb[0]
+    # With k rows as one, the primitive knows a share of each channel's sums only, which is why it was told to leave them
+    # out of gx.
+    gw, gb = gw.sum(0, dtype=np.float64), gb.sum(0, dtype=np.float64)
+    return _assembled(grad, x, gx, shape, mean, var, weight, eps, gw, gb)
+
+
+def _plain_backward(
+    grad: ndarray, x: ndarray, mean: ndarray, var: ndarray, weight: ndarray | None, eps: float
+) -> Any:
+    n, c = x.shape[:2]
+    shape = n, c, prod(x.shape[2:])
+    grad = _like(grad, x)
+    centred = x
+    if np.any(np.square(mean) > 1000 * var):  # Σg·x would drown Σg·(x − mean)
+        affine = _affine[shape, False]
+        if affine is None:
+            return NotImplemented
+        centred = empty_like(x)
+        affine.run(x, _vector(None, c, 1), centred, -mean)
+        mean = np.zeros_like(mean)
+    g = grad.reshape(n * c, shape[2], 1)
+    gb = product(g[..., 0], np.ones(shape[2:], F32)[:, None]).reshape(n, c).sum(0, dtype=np.float64)
+    products = product(centred.reshape(n * c, 1, shape[2]), g).reshape(n, c).sum(0, dtype=np.float64)
+    gw = (products - mean * gb) / np.sqrt(var + np.float64(eps))
+    return _assembled(grad, centred, empty_like(x), shape, mean, var, weight, eps, gw, gb)
+
+
+def _assembled(
+    grad: ndarray, x: ndarray, gx: ndarray, shape: tuple[int, ...], mean: ndarray, var: ndarray, weight: ndarray | None,
+    eps: float, gw: ndarray, gb: ndarray,
+) -> Any:  # fmt: skip
+    """gx = s·(g − Σg/n − x̂·Σ(g·x̂)/n) = (x·a + g)·s + b, with the sums known."""
+    affine = _affine[shape, True]
     if affine is None:
         return NotImplemented
-    tiled = (_vector(a, c, 1, k) for a in (weight, mean, var))
-    backward.run(x, grad, *tiled, gx, gw, gb)  # gx = scale·g so far
-    gw, gb = gw.reshape(k, c).sum(0), gb.reshape(k, c).sum(0)
-    inverse = 1 / np.sqrt(var + F32.type(eps))
-    scale = inverse if weight is None else inverse * weight
-    n = prod(x.shape) // c
-    factor = -scale * inverse * gw / n
-    summand = -scale * gb / n - factor * mean
-    affine.run(x, np.tile(factor, k), gx, gx, np.tile(summand, k))
-    return gx, gw, gb
+    n = x.size // len(mean)
+    inverse = 1 / np.sqrt(var + np.float64(eps))
+    a = -inverse * gw / n
+    s = inverse if weight is None else inverse * weight
+    b = -s * (gb / n + a * mean)
+    factor, scale, summand = (_vector(v.astype(F32), shape[1], 0) for v in (a, s, b))
+    affine.run(x, factor, gx, grad, scale, summand)
+    return gx, gw.astype(F32), gb.astype(F32)

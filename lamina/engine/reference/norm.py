@@ -8,7 +8,7 @@ import numpy as np
 
 from lamina.engine.reference.reduction import F16, F32, mean, sum
 
-__all__ = ["batch_norm_train", "batch_norm_eval", "batch_norm_backward", "moving_average"]
+__all__ = ["batch_norm_train", "batch_norm_eval", "batch_norm_backward", "move_statistics", "count_up"]
 
 ndarray = np.ndarray
 
@@ -90,11 +90,22 @@ def _single(a: ndarray | None) -> Any:
     return a if a is None or a.dtype is F32 else a.astype(F32)
 
 
-def moving_average(running: ndarray, value: ndarray, momentum: float, factor: float) -> Any:
-    """running ← (1 − momentum)·running + momentum·factor·value, in place."""
-    if running.dtype is F16:
-        running[...] = running.astype(F32) * (1 - momentum) + value * (momentum * factor)
-    else:
-        running *= 1 - momentum
-        running += value * (momentum * factor)
-    return running
+def move_statistics(
+    running_mean: ndarray, running_var: ndarray, mean: ndarray, var: ndarray, momentum: float, factor: float
+) -> ndarray:
+    """running ← (1 − momentum)·running + momentum·new, in place, for the mean and for ``factor`` times the variance."""
+    if running_mean.dtype is F16:
+        for running, new in ((running_mean, mean), (running_var, var * F32.type(factor))):
+            running[...] = running.astype(F32) * (1 - momentum) + new * momentum
+        return running_mean
+    running_mean *= 1 - momentum
+    running_mean += mean * momentum
+    running_var *= 1 - momentum
+    running_var += var * (momentum * factor)
+    return running_mean
+
+
+def count_up(x: ndarray) -> ndarray:
+    """x ← x + 1, in place."""
+    x += 1
+    return x

@@ -14,6 +14,7 @@ from lamina.nn import init
 from lamina.nn.modules.module import Module
 from lamina.nn.modules.utils import new_parameter
 from lamina.nn.parameter import Parameter
+from lamina.ops.norm import count_batch
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
 
@@ -117,8 +118,8 @@ class _BatchNorm(_NormBase):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        mean, var, batches, training = self.running_mean, self.running_var, self.num_batches_tracked, self.training
-        momentum = self.momentum
+        buffers, training, momentum = self._buffers, self.training, self.momentum
+        mean, var, batches = buffers["running_mean"], buffers["running_var"], buffers["num_batches_tracked"]
         counts = training and self.track_running_stats and batches is not None
         if momentum is None:  # the average of all batches
             momentum = 1.0 / (batches.item() + 1) if counts else 0.0  # type: ignore[union-attr]
@@ -127,7 +128,7 @@ class _BatchNorm(_NormBase):
         use_batch = training or (mean is None and var is None)
         result = F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
         if counts:
-            batches.add_(1)  # type: ignore[union-attr]
+            count_batch(batches)
         return result
 
 
