@@ -578,6 +578,25 @@ def _wide(batch):
     return np.asarray(batch).tobytes()
 
 
+class Convolved(Squares):
+    """Samples that the engine computes."""
+
+    def __getitem__(self, i):
+        with lamina.no_grad():
+            return lamina.nn.functional.conv2d(lamina.full((1, 8, 40, 40), float(i)), lamina.ones(8, 8, 3, 3))
+
+
+@needs_fork
+def test_workers_compute_after_the_parent_has():
+    """OpenMP's threads do not survive a fork; the engine must not wait for them."""
+    data = Convolved(4)
+    expected = [data[i] for i in range(4)]
+    for settings in ({}, {"persistent_workers": True}):
+        batches = list(DataLoader(data, num_workers=2, timeout=60, **settings))
+        for a, b in zip(batches, expected, strict=True):
+            np.testing.assert_allclose(a[0].numpy(), b.numpy(), rtol=1e-6)
+
+
 @needs_fork
 def test_spawned_workers():
     data = TensorDataset(lamina.arange(6))

@@ -206,6 +206,16 @@ def test_both_engines_agree_on_large_arrays(shape):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
 
 
+def test_large_squared_errors():
+    """Sums go over blocks; every layout takes its way."""
+    x, y = logits((70, 1100)), logits((70, 1100), seed=7)
+    for reduction in REDUCTIONS:
+        for a, b in ((x, y), (x, y.astype(np.float64)), (x.T, y.T), (x[:, ::2], y[:, 1::2]), (x, y[:1])):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                compare(loss("mse_loss", reduction=reduction), a, b, rtol=1e-5)
+
+
 def test_half_precision(torch):
     x, y = logits((64, 10), np.float16), classes((64, 10))
     for reduction in REDUCTIONS:

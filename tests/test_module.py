@@ -824,6 +824,16 @@ def test_hooks_survive_copies():
     assert log == [1, 1]
 
 
+def test_conversion_to_channels_last():
+    m = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+    x = lamina.rand(2, 3, 4, 4)
+    expected, weight = m(x), m[0].weight
+    assert m.to(memory_format=lamina.channels_last) is m and m[0].weight is weight
+    assert weight.is_contiguous(memory_format=lamina.channels_last) and not weight.is_contiguous()
+    m[1].reset_running_stats()
+    np.testing.assert_allclose(array(m(x)), array(expected), rtol=1e-4, atol=1e-6)
+
+
 # -- copies and memory ---------------------------------------------------------------------------------------------
 
 

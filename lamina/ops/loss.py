@@ -175,8 +175,8 @@ def _batched(input: Any, target: Any) -> tuple[Any, Any, bool]:
     return input, target, False
 
 
-def _tensors(name: str, **arguments: Any) -> None:
-    for argument, value in arguments.items():
+def _tensors(name: str, input: Any, target: Any) -> None:
+    for argument, value in (("input", input), ("target", target)):
         if not isinstance(value, Variable):
             raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}")
 
@@ -204,7 +204,7 @@ def nll_loss(
         IndexError: a target outside of the classes.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("nll_loss", input=input, target=target)
+    _tensors("nll_loss", input, target)
     x, target, added = _batched(input, target)
     _check_classes("nll_loss", x._a, target._a, weight)
     if x._a.dtype.kind != "f":
@@ -246,7 +246,7 @@ def cross_entropy(
         IndexError: a class index outside of the classes.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("cross_entropy", input=input, target=target)
+    _tensors("cross_entropy", input, target)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if input._a.shape == target._a.shape:
@@ -369,7 +369,7 @@ def mse_loss(
         RuntimeError: shapes that do not broadcast.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("mse_loss", input=input, target=target)
+    _tensors("mse_loss", input, target)
     _same_size(input, target)
     if weight is not None:
         return _weighted(p.square(input - target), weight, input, reduction)
@@ -389,7 +389,7 @@ def l1_loss(
     Args and errors are those of `mse_loss`.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("l1_loss", input=input, target=target)
+    _tensors("l1_loss", input, target)
     _same_size(input, target)
     errors = p.abs(input - target)
     if weight is not None:

@@ -82,6 +82,28 @@ def _sum(rows: ndarray) -> Any:
     return np.add.reduce(rows, axis=None, dtype=np.float32 if rows.dtype == np.float16 else None)
 
 
+SMALL = 1 << 13  # where the time goes into calls, and where products with a vector do not start threads
+
+
+@functools.lru_cache(maxsize=64)
+def _ones(n: int, dtype: np.dtype) -> ndarray:
+    return np.ones(n, dtype)
+
+
+def _quick_exponentials(x: ndarray) -> Any:
+    """x − max, e^(x − max) and its sums over the classes of a small matrix, with one maximum for all rows; Nones where
+    a row lies so far below it that digits would be lost (or is not finite).
+
+    Reductions of short rows cost more than all else here.
+    """
+    if not x.size or x.dtype == np.float16:
+        return None, None, None
+    shifted = x - np.maximum.reduce(x, axis=None)
+    e = np.exp(shifted)
+    total = e.dot(_ones(x.shape[1], x.dtype))
+    return (shifted, e, total) if np.minimum.reduce(total) > 1e-4 else (None, None, None)
+
+
 def cross_entropy(
     x: ndarray, target: ndarray, keep: ndarray | None, weight: ndarray | None, smoothing: float, reduction: str
 ) -> tuple[ndarray, tuple[Any, ...]]:
@@ -93,7 +115,9 @@ def cross_entropy(
     was divided by.
     """
     dtype, classes = x.dtype, x.shape[1]
-    shifted = np.subtract(x, np.maximum.reduce(x, axis=1, keepdims=True, initial=-np.inf), out=empty_like(x))
+    shifted, e, total_e = _quick_exponentials(x) if x.ndim == 2 and x.size <= SMALL else (None, None, None)
+    if e is None:
+        shifted = np.subtract(x, np.maximum.reduce(x, axis=1, keepdims=True, initial=-np.inf), out=empty_like(x))
     rows = np.negative(take_class(shifted, target))
     smooth = other = None
     if smoothing > 0:
@@ -102,8 +126,9 @@ def cross_entropy(
             share *= weight.reshape(share.shape)
         smooth = np.add.reduce(shifted * share, axis=1)
         other = np.broadcast_to(share, x.shape) if keep is None else share * keep[:, None]
-    e = np.exp(shifted, out=shifted)
-    total_e = np.add.reduce(e, axis=1)
+    if e is None:
+        e = np.exp(shifted, out=shifted)
+        total_e = np.add.reduce(e, axis=1)
     log_total = np.log(total_e)
     rows += log_total
     if smooth is None or other is None:
@@ -201,5 +226,14 @@ def _sum_of_squares(d: ndarray) -> Any:
 def squared_error_backward(grad: ndarray, x: ndarray, y: ndarray, factor: float) -> ndarray:
     """factor·grad·(x − y)."""
     scale = np.multiply(grad, factor, dtype=grad.dtype)
-    d = np.asarray(np.subtract(x, y, out=empty_like(x) if x.shape == y.shape and x.dtype == y.dtype else None))
-    return np.multiply(d, scale, out=d)
+    if x.shape != y.shape or x.dtype != y.dtype:
+        d = np.asarray(np.subtract(x, y))
+        return np.multiply(d, scale, out=d)
+    d = empty_like(x)
+    if x.size > BLOCK and scale.ndim == 0 and x.flags.c_contiguous and y.flags.c_contiguous:
+        a, b, flat = x.reshape(-1), y.reshape(-1), d.reshape(-1)
+        for i in range(0, x.size, BLOCK):
+            piece = flat[i : i + BLOCK]
+            np.multiply(np.subtract(a[i : i + BLOCK], b[i : i + BLOCK], out=piece), scale, out=piece)
+        return d
+    return np.multiply(np.subtract(x, y, out=d), scale, out=d)

@@ -1,0 +1,35 @@
+"""The examples in docstrings run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+import lamina
+import lamina.utils.data
+from lamina import nn, optim
+
+MODULES = (
+    "lamina.nn.modules.module",
+    "lamina.nn.modules._state",
+    "lamina.nn.modules.container",
+    "lamina.nn.modules.linear",
+    "lamina.nn.modules.flatten",
+    "lamina.nn.modules.activation",
+    "lamina.nn.modules.loss",
+    "lamina.optim.sgd",
+    "lamina.optim.adam",
+    "lamina.utils.data._collate",
+    "lamina.utils.data.dataloader",
+    "lamina.utils.data.dataset",
+    "lamina.utils.data.sampler",
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name):
+    data = {n: getattr(lamina.utils.data, n) for n in lamina.utils.data.__all__}
+    names = {"lamina": lamina, "nn": nn, "optim": optim, **data}
+    assert doctest.testmod(importlib.import_module(name), extraglobs=names).failed == 0
