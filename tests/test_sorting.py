@@ -206,3 +206,25 @@ ERRORS = [
 @pytest.mark.parametrize("case", ERRORS)
 def test_bad_arguments_raise_as_in_torch(case):
     same_error(expression(case), distinct(3, 4, dtype="float32"))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "uint32"])
+def test_every_dtype_is_sorted_stably(dtype):
+    """Those that are packed with their places before sorting, those that are not, and the extremes of each."""
+    rng = np.random.default_rng(4)
+    if dtype.startswith("float"):
+        x = np.concatenate([rng.integers(-4, 4, 60) / 2, [NAN, -NAN, np.inf, -np.inf, 0.0, -0.0, NAN, 1e-7, -1e-7]]).astype(dtype)
+    else:
+        limits = np.iinfo(dtype)
+        x = np.concatenate([rng.integers(0, 5, 60).astype(dtype), np.array([limits.min, limits.max, limits.min, limits.max], dtype)])
+    for rows in (x, x[:60], rng.permutation(x).reshape(-1, 1), np.stack([x, x[::-1]]), np.stack([x, x[::-1]], 1)):
+        for descending in (False, True):
+            order = np.argsort(-rows.astype(np.float64) if descending else rows.astype(np.float64), -1, kind="stable")
+            if descending and dtype.startswith("float"):  # NaNs first
+                order = np.argsort(np.where(np.isnan(rows), -np.inf, -rows.astype(np.float64) + 0.0), -1, kind="stable")
+                infinite = (rows == np.inf).any() and np.isnan(rows).any()
+                if infinite:  # the key above cannot tell them apart
+                    order = np.lexsort((np.broadcast_to(np.arange(rows.shape[-1]), rows.shape), -rows.astype(np.float64), ~np.isnan(rows)))
+            values, indices = lamina.from_numpy(rows.copy()).sort(-1, descending)
+            np.testing.assert_array_equal(indices.numpy(), order)
+            np.testing.assert_array_equal(values.numpy(), np.take_along_axis(rows, order, -1))

@@ -437,7 +437,7 @@ def _write_plainly(x: Any, index: Any, value: Any) -> bool:
             return False
     elif kind is not int:
         return False
-    if mode.enabled and (x._requires or (x._base is not None and x._base._requires)):
+    if _recorded(x):
         return False
     if isinstance(value, Variable):
         if (value._requires and mode.enabled) or value._a.dtype is not a.dtype:
@@ -524,6 +524,11 @@ def _fits(source: tuple, target: tuple) -> None:
         raise RuntimeError(f"output with shape {list(target)} doesn't match the broadcast shape {list(both)}")
 
 
+def _recorded(x: Any) -> bool:
+    """Whether a write to ``x`` changes a history."""
+    return mode.enabled and (x._requires or (x._base is not None and x._base._requires))
+
+
 def fill_(input: Any, value: Any) -> Any:
     """Writes a number, or a zero-dimensional tensor, into every element."""
     if isinstance(value, Variable):
@@ -547,7 +552,11 @@ def fill(input: Any, value: Any) -> Any:
 def zero_(input: Any) -> Any:
     """Writes 0 into every element."""
     check_writable(input)
-    return copy_into(input, wrap(np.zeros((), input._a.dtype)))
+    if _recorded(input):
+        return copy_into(input, wrap(np.zeros((), input._a.dtype)))
+    k.fill(input._a, 0)
+    bump(input)
+    return input
 
 
 # -- index_put, take, put ------------------------------------------------------------------------------------

@@ -166,6 +166,8 @@ class View(ViewOp):
         except ValueError:
             infer_size(shape, a.size)  # says what is wrong
             raise
+        if v.shape != shape:
+            infer_size(shape, a.size)  # NumPy takes any negative size for a −1
         if not a.flags.c_contiguous and a.size and not np.may_share_memory(a, v):
             raise RuntimeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
@@ -228,8 +230,7 @@ def view(input: Any, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
         return _view_dtype(input, dtype or shape[0])
     if not shape:
         raise TypeError("view() received no arguments, but expects a shape or a dtype")
-    shape = sizes(shape)
-    return View.apply(input, infer_size(shape, input._a.size) if min(shape, default=0) < 0 else shape)
+    return View.apply(input, sizes(shape))
 
 
 def _view_dtype(input: Any, dtype: _dtypes.dtype) -> Any:
@@ -268,9 +269,9 @@ def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
     """``input`` in another shape, one of whose sizes may be −1: a view where memory order allows, otherwise a copy."""
     to = sizes(args if shape is None else (shape,), "shape")
     a = input._a
-    if min(to, default=0) < 0 or not a.flags.c_contiguous:
+    if not (a.flags.c_contiguous or input._hidden):
         to = infer_size(to, a.size)
-        if not (input._hidden or _viewable(a, to)):
+        if not _viewable(a, to):
             return UnsafeView.apply(input, to)
     return View.apply(input, to)
 

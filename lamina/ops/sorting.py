@@ -91,7 +91,7 @@ def argsort(input: Any, dim: int = -1, descending: bool = False, *, stable: bool
     """The places of the elements in order along ``dim``; equals keep their order."""
     a = _real(input, "argsort", "Sort")
     d = wrap_dim(dim, a.ndim)
-    return wrap(k.sort(a, d, bool(descending))[1] if a.ndim else np.zeros((), np.int64))
+    return wrap(k.argsort(a, d, bool(descending)) if a.ndim else np.zeros((), np.int64))
 
 
 def msort(input: Any, *, out: Any = None) -> Any:
@@ -224,7 +224,7 @@ def _unique(kernel: Any, input: Any, dim: Any, inverse: bool, counts: bool, name
         d = wrap_dim(dim, a.ndim)
         if a.size == 0 and 0 in (n for i, n in enumerate(a.shape) if i != d):
             raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
-    values, which, count = kernel(a, d)
+    values, which, count = kernel(a, d, bool(inverse), bool(counts))
     found = [wrap(values)]
     if inverse:
         found.append(wrap(which.reshape(a.shape) if d is None else which))

@@ -81,28 +81,31 @@ def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, in
     for i, n in zip(arrays, lengths, strict=True):
         flat = flat * n + np.where(i < 0, i + n, i)
     front = y.transpose([*axes, *rest])
-    height = int(np.prod(lengths, dtype=np.int64))
-    table = front.reshape(height, width)
+    table = front.reshape(int(np.prod(lengths, dtype=np.int64)), width)
+    if not table.flags.c_contiguous:
+        table = np.ascontiguousarray(table)
     _add_rows(table, flat.reshape(-1), rows)
     if not np.may_share_memory(table, y):
         front[...] = table.reshape(front.shape)
     return y
 
 
+_WIDE = 512  # from this width on, a loop over the rows costs less than an index for each element
+
+
 def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
-    """``y[rows[i]] += values[i]`` for each i; rows may repeat."""
-    if not rows.size or not values.size:
+    """``y[rows[i]] += values[i]`` for each i in the contiguous ``y``; rows may repeat."""
+    width = y.shape[1]
+    if not values.size:
         return
-    if values.shape[1] == 1 and y.shape[1] == 1:
-        np.add.at(y[:, 0], rows, values[:, 0])
+    if width >= _WIDE:
+        for i, v in zip(rows.tolist(), values, strict=True):
+            row = y[i]
+            np.add(row, v, row)
         return
-    order = rows.argsort(kind="stable")
-    ordered = rows[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    if len(starts) == len(rows):
-        y[rows] += values
-    else:
-        y[ordered[starts]] += np.add.reduceat(values[order], starts, axis=0, dtype=values.dtype)
+    if width > 1:
+        rows = (rows[:, None] * width + np.arange(width)).reshape(-1)
+    np.add.at(y.reshape(-1), rows, values.reshape(-1))  # with one vector of indices NumPy is fast
 
 
 # -- slices along one axis -----------------------------------------------------------------------------------
@@ -139,6 +142,8 @@ def gather(x: ndarray, dim: int, index: ndarray) -> ndarray:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so on; ``index`` may be smaller than ``x`` elsewhere."""
     if not x.ndim:
         return np.broadcast_to(x, index.shape).copy()
+    if x.flags.c_contiguous:
+        return x.reshape(-1).take(_flat_positions(x.shape, dim, index))
     return x[_along(x.shape, dim, index)]
 
 
@@ -149,7 +154,10 @@ def scatter(x: ndarray, dim: int, index: ndarray, source: Any, into: bool) -> nd
         if index.size:
             y[...] = np.reshape(source, -1)[-1]
         return y
-    y[_along(y.shape, dim, index)] = source
+    if y.flags.c_contiguous:
+        y.reshape(-1)[_flat_positions(y.shape, dim, index)] = source
+    else:
+        y[_along(y.shape, dim, index)] = source
     return y
 
 

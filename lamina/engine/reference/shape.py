@@ -72,9 +72,17 @@ def tile(x: ndarray, repeats: tuple[int, ...]) -> ndarray:
 
 def tril(x: ndarray, diagonal: int) -> ndarray:
     """The lower triangles of the matrices in ``x``: zero above the ``diagonal``-th diagonal."""
-    return np.tril(x, diagonal)
+    y = np.zeros(x.shape, x.dtype)
+    for i in range(max(-diagonal, 0), x.shape[-2]):
+        stop = i + diagonal + 1
+        y[..., i, :stop] = x[..., i, :stop]
+    return y
 
 
 def triu(x: ndarray, diagonal: int) -> ndarray:
     """The upper triangles of the matrices in ``x``: zero below the ``diagonal``-th diagonal."""
-    return np.triu(x, diagonal)
+    y = np.zeros(x.shape, x.dtype)
+    for i in range(min(x.shape[-2], x.shape[-1] - diagonal)):
+        start = max(i + diagonal, 0)
+        y[..., i, start:] = x[..., i, start:]
+    return y

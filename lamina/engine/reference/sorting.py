@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "sort", "topk", "kth_index", "median_index", "mode_index", "unique", "unique_consecutive", "searchsorted", "histc",
+    "sort", "argsort", "topk", "kth_index", "median_index", "mode_index", "unique", "unique_consecutive", "searchsorted", "histc",
     "bincount", "isin",
 ]  # fmt: skip
 
@@ -15,17 +15,75 @@ ndarray = np.ndarray
 
 
 def _take(x: ndarray, index: ndarray, dim: int) -> ndarray:
-    return np.take_along_axis(x, index, dim)
+    return np.take(x, index) if x.ndim == 1 else np.take_along_axis(x, index, dim)
+
+
+_PLACE = 0xFFFFFFFF  # the low half of a packed number
+
+
+def _packed(rows: ndarray, descending: bool) -> ndarray | None:
+    """Each element's rank in the high half of an integer and its place in the low one: sorting these is stable and fast.
+
+    ``None`` if the elements do not fit. Zeros of both signs are equal, and all NaNs are.
+    """
+    n, dtype = rows.shape[-1], rows.dtype
+    if n > _PLACE >> 1:
+        return None
+    if dtype.kind == "f" and dtype.itemsize <= 4:
+        sign, integer = 8 * dtype.itemsize - 1, np.dtype(f"i{dtype.itemsize}")
+        bits = (rows + dtype.type(0)).view(integer)
+        bits ^= (bits >> sign) & np.iinfo(integer).max  # the order of negative numbers' bits is the wrong way round
+        missing = np.isnan(rows)
+        if missing.any():
+            bits[missing] = np.iinfo(integer).max
+        key = bits.astype(np.int64)
+    elif dtype.kind in "iub" and dtype.itemsize <= 4:
+        key = rows.astype(np.int64)
+        if dtype == np.uint32:
+            key -= 1 << 31
+    elif dtype == np.int64 and rows.size and int(rows.max()) - (low := int(rows.min())) < 1 << 31:
+        key = rows - low
+    else:
+        return None
+    if descending:
+        np.invert(key, out=key)
+    key <<= 32
+    key |= np.arange(n)
+    return key
+
+
+def _order(x: ndarray, dim: int, descending: bool) -> ndarray:
+    """The places of the elements in order along ``dim``; equals keep theirs."""
+    rows = np.moveaxis(x, dim, -1)
+    packed = _packed(rows, descending)
+    if packed is not None:
+        packed.sort(-1)
+        packed &= _PLACE
+        return np.moveaxis(packed, -1, dim)
+    order = np.argsort(rows, -1)
+    if descending:
+        order = order[..., ::-1]
+    values = np.take_along_axis(rows, order, -1)
+    fresh = _differ(values[..., 1:], values[..., :-1])
+    if not fresh.all():  # put equals, which come in any order, into that of their places
+        run = np.zeros(order.shape, np.int64)
+        np.cumsum(fresh, -1, out=run[..., 1:])
+        run <<= 32
+        run |= order
+        run.sort(-1)
+        order = run & _PLACE
+    return np.moveaxis(order, -1, dim)
 
 
 def sort(x: ndarray, dim: int, descending: bool) -> tuple[ndarray, ndarray]:
     """The elements in order along ``dim``, equals in their old order, and where they came from."""
-    if descending:  # sorted backwards twice, so that equals keep their order
-        back = (*(slice(None),) * dim, slice(None, None, -1))
-        index = x.shape[dim] - 1 - np.argsort(x[back], dim, kind="stable")[back]
-    else:
-        index = np.argsort(x, dim, kind="stable")
+    index = _order(x, dim, descending)
     return _take(x, index, dim), index
+
+
+def argsort(x: ndarray, dim: int, descending: bool) -> ndarray:
+    """Where the elements in order along ``dim`` came from; equals keep their order."""
+    return _order(x, dim, descending)
 
 
 _SMALL = 32  # rows up to this length are sorted whole
@@ -35,14 +93,24 @@ def topk(x: ndarray, k: int, dim: int, largest: bool) -> tuple[ndarray, ndarray]
     """The ``k`` largest or smallest elements along ``dim``, best first, and where they came from."""
     n = x.shape[dim]
     lead = (slice(None),) * dim
+    if k == 0:
+        shape = (*x.shape[:dim], 0, *x.shape[dim + 1 :])
+        return np.empty(shape, x.dtype), np.empty(shape, np.int64)
+    if k == 1 and largest:  # NumPy also has it that a NaN is the largest
+        index = np.expand_dims(x.argmax(dim), dim)
+        return _take(x, index, dim), index
     if n <= _SMALL or 2 * k >= n:
         values, index = sort(x, dim, largest)
         first = (*lead, slice(k))
         return np.ascontiguousarray(values[first]), np.ascontiguousarray(index[first])
-    if k == 0:
-        shape = (*x.shape[:dim], 0, *x.shape[dim + 1 :])
-        return np.empty(shape, x.dtype), np.empty(shape, np.int64)
-    some = np.argpartition(x, n - k if largest else k - 1, dim)[(*lead, slice(n - k, None) if largest else slice(k))]
+    edge = n - k if largest else k - 1
+    worst = np.partition(x, edge, dim)[(*lead, slice(edge, edge + 1))]
+    best = np.moveaxis(x >= worst if largest else x <= worst, dim, -1)
+    if np.count_nonzero(best) * n == k * x.size:
+        places = np.flatnonzero(np.ascontiguousarray(best)) % n
+        some = np.moveaxis(places.reshape(*best.shape[:-1], k), -1, dim)
+    else:  # more elements equal to the worst than fit, or NaNs
+        some = np.argpartition(x, edge, dim)[(*lead, slice(edge, None) if largest else slice(k))]
     values, order = sort(_take(x, some, dim), dim, largest)
     return values, _take(some, order, dim)
 
@@ -67,12 +135,12 @@ def median_index(x: ndarray, dim: int, ignore_nan: bool) -> ndarray:
         index = kth_index(x, (n + 1) // 2, dim)
         return np.where(missing.any(dim, keepdims=True), missing.argmax(dim, keepdims=True), index)
     middle = np.maximum(n - missing.sum(dim, keepdims=True) - 1, 0) // 2
-    return _take(np.argsort(x, dim, kind="stable"), middle, dim)
+    return _take(_order(x, dim, False), middle, dim)
 
 
 def mode_index(x: ndarray, dim: int) -> ndarray:
     """Where the last of the most frequent values along ``dim`` is (the smallest of several); the axis stays, with size 1."""
-    order = np.moveaxis(np.argsort(x, dim, kind="stable"), dim, -1)
+    order = np.moveaxis(_order(x, dim, False), dim, -1)
     rows = np.take_along_axis(np.moveaxis(x, dim, -1), order, -1)
     fresh = np.ones(rows.shape, bool)
     fresh[..., 1:] = _differ(rows[..., 1:], rows[..., :-1])
@@ -91,14 +159,17 @@ def _differ(a: ndarray, b: ndarray) -> ndarray:
 
 # -- unique --------------------------------------------------------------------------------------------------
 
-Unique = tuple[ndarray, ndarray, ndarray]
+Unique = tuple[ndarray, ndarray | None, ndarray | None]
 
 
 def _runs(table: ndarray) -> tuple[ndarray, ndarray]:
-    """Of the rows of a table: where each run of equal ones starts, and which run each row is in. NaNs are all different."""
+    """Of the rows of a table: which start a run of equal ones, and where these are. NaNs are all different."""
     fresh = np.ones(len(table), bool)
-    fresh[1:] = (table[1:] != table[:-1]).any(1)
-    return np.flatnonzero(fresh), np.cumsum(fresh) - 1
+    if table.shape[1] == 1:
+        np.not_equal(table[1:, 0], table[:-1, 0], out=fresh[1:])
+    else:
+        fresh[1:] = (table[1:] != table[:-1]).any(1)
+    return fresh, np.flatnonzero(fresh)
 
 
 def _table(x: ndarray, dim: int | None) -> ndarray:
@@ -112,24 +183,31 @@ def _found(x: ndarray, dim: int | None, at: ndarray) -> ndarray:
     return x.reshape(-1)[at] if dim is None else np.take(x, at, dim)
 
 
-def unique(x: ndarray, dim: int | None) -> Unique:
-    """The distinct elements (or slices of ``dim``) in order, which of them each was, and how often each occurs."""
+def unique(x: ndarray, dim: int | None, inverse: bool, counts: bool) -> Unique:
+    """The distinct elements (or slices of ``dim``) in order; which of them each was, and how often each occurs, if asked."""
     table = _table(x, dim)
     if table.shape[1] == 1:
-        order = np.argsort(table[:, 0], kind="stable")
+        if dim is None and not inverse:
+            row = np.sort(table[:, 0])
+            fresh, starts = _runs(row[:, None])
+            return row[starts], None, np.diff(starts, append=len(row)) if counts else None
+        order = _order(table[:, 0], 0, False)
     else:
         order = np.lexsort(table.T[::-1]) if table.shape[1] else np.arange(len(table))
-    starts, run = _runs(table[order])
-    inverse = np.empty(len(table), np.int64)
-    inverse[order] = run
-    return _found(x, dim, order[starts]), inverse, np.diff(starts, append=len(table))
+    fresh, starts = _runs(table[order])
+    which = None
+    if inverse:
+        which = np.empty(len(table), np.int64)
+        which[order] = np.cumsum(fresh) - 1
+    return _found(x, dim, order[starts]), which, np.diff(starts, append=len(table)) if counts else None
 
 
-def unique_consecutive(x: ndarray, dim: int | None) -> Unique:
-    """The first of each run of equal elements (or slices of ``dim``), which run each was in, and the runs' lengths."""
+def unique_consecutive(x: ndarray, dim: int | None, inverse: bool, counts: bool) -> Unique:
+    """The first of each run of equal elements (or slices of ``dim``); each one's run, and the runs' lengths, if asked."""
     table = _table(x, dim)
-    starts, run = _runs(table)
-    return _found(x, dim, starts), run, np.diff(starts, append=len(table))
+    fresh, starts = _runs(table)
+    which = np.cumsum(fresh) - 1 if inverse else None
+    return _found(x, dim, starts), which, np.diff(starts, append=len(table)) if counts else None
 
 
 # -- places in an order, and counts --------------------------------------------------------------------------
