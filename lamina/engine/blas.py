@@ -4,11 +4,10 @@ OpenBLAS keeps its threads awake for a while after a product, and OpenMP does th
 Used in turn on few cores, each waits for the other's threads to lose their time slice: 57 us of products
 and activations were seen to take 7000. What is done about it, chosen by measurement:
 
-- oneDNN's OpenMP is told to wait only a few microseconds before it sleeps (`GOMP_SPINCOUNT`, see
-  onednn/loader.py). That costs nothing in a row of calls, it also tames the case of another busy process,
-  and it leaves the user's own NumPy as it is: the same pair of calls then takes 148 us.
-- lamina's own large float32 products run on oneDNN, and the few that NumPy must do run within
-  `one_thread()`, which sets OpenBLAS to one thread for just that call: 78 us.
+- oneDNN's OpenMP is told to sleep after 0.2 ms without work (`GOMP_SPINCOUNT`, see onednn/loader.py). That changes
+  nothing in a row of calls, tames the case of another busy process too, and leaves the user's own NumPy as it is.
+- lamina's own large float32 products run on oneDNN, and the few that NumPy must do run within `one_thread()`, which
+  sets OpenBLAS to one thread for just that call: no waiting at all.
 
 Float64 products keep all of OpenBLAS's threads: no oneDNN call stands between them.
 """

@@ -2,12 +2,14 @@
 
 oneDNN's and NumPy's (OpenBLAS's) products are equally fast from 64x64x64 on and NumPy's cheaper to call below, so
 the reason to be here is another: OpenBLAS's threads and oneDNN's must not alternate (see engine/blas.py), and a bias
-comes for free. A matrix is used as it lies, plain or transposed, with two exceptions, both measured: a transposed left
-factor with a leading dimension of a multiple of 1 KB runs at half the speed, so it is copied if enough work follows;
-and a flat left factor on such a plain right one at a third, so that NumPy does it, on one thread.
+comes for free. A matrix is used as it lies, plain or transposed, but for what was measured to be slow: rows that begin a
+multiple of 1 or 2 KB apart fall on few cache lines (GF/s on one core, 128x512 by 512xn: n = 500 92, 512 64, 1024 31,
+2048 24). Such a right factor is copied to rows 64 bytes longer (96 for each n), and so is a transposed left one
+(512 wide: 34 to 93). Where few rows come upon such a right factor the copy does not pay, and NumPy computes.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,8 @@ from . import abi
 from .core import F32, Plan, c_strides, desc, plan, plans, primitive, worthwhile
 
 SMALL = 1 << 17         # multiplications below which NumPy's shorter call wins
-AWKWARD = 1024          # bytes: leading dimensions that are multiples of this fall on few cache lines
+AWKWARD = 1024          # bytes between rows: multiples of this are slow, of twice this very
+GAP = 16                # elements by which rows are made longer
 FLAT = 48               # rows up to which a product is flat
 NDIM = 6
 
@@ -27,11 +30,11 @@ Ints = tuple[int, ...]
 
 
 class _Product(NamedTuple):
-    """A plan, with what must be copied to a plain array before it runs."""
+    """A plan, and how each factor must be copied before it runs, if at all."""
 
     plan: Plan
-    copy_a: bool
-    copy_b: bool
+    copy_a: Callable[[np.ndarray], np.ndarray] | None
+    copy_b: Callable[[np.ndarray], np.ndarray] | None
     shape: Ints
 
 
@@ -44,15 +47,16 @@ def _products(shape_a: Ints, strides_a: Ints, shape_b: Ints, strides_b: Ints, bi
     width = max(len(shape_a), len(shape_b))
     if width > NDIM:
         return None
-    copy_a = not _usable(shape_a, strides_a) or (
-        m > 1 and strides_a[-1] != 4 and strides_a[-1] % AWKWARD == 0 and n >= 64)
-    copy_b = not _usable(shape_b, strides_b)
-    if copy_a:
-        strides_a = _plain(shape_a)
-    if copy_b:
-        strides_b = _plain(shape_b)
-    if 1 < m <= FLAT and strides_b[-1] == 4 and strides_b[-2] % AWKWARD == 0 and k * n >= SMALL:
-        return None
+    strides_a, copy_a = _prepared(shape_a, strides_a)
+    strides_b, copy_b = _prepared(shape_b, strides_b)
+    if m > 1 and n > FLAT and strides_a[-1] != 4 and strides_a[-1] % (2 * AWKWARD) == 0:
+        strides_a, copy_a = _spread(shape_a[:-2] + (k, m)), _spread_transposed
+        strides_a = strides_a[:-2] + (strides_a[-1], strides_a[-2])
+    if n > 1 and k > 1 and strides_b[-1] == 4 and strides_b[-2] % AWKWARD == 0:
+        if m > FLAT:
+            strides_b, copy_b = _spread(shape_b), _spread_plain
+        elif m > 1 and strides_b[-2] % (2 * AWKWARD) == 0 and k * n >= SMALL:
+            return None
     shape_a, strides_a = _widened(shape_a, strides_a, width)
     shape_b, strides_b = _widened(shape_b, strides_b, width)
     shape = (*(q if p == 1 else p for p, q in zip(shape_a[:-2], shape_b[:-2], strict=True)), m, n)
@@ -65,14 +69,30 @@ def _products(shape_a: Ints, strides_a: Ints, shape_b: Ints, strides_b: Ints, bi
     return None if p is None else _Product(p, copy_a, copy_b, shape)
 
 
-def _usable(shape: Ints, strides: Ints) -> bool:
-    """Whether the matrices lie plain or transposed, with positive steps between and within them."""
+def _prepared(shape: Ints, strides: Ints) -> tuple[Ints, Callable[[np.ndarray], np.ndarray] | None]:
+    """The strides to use: as they are if the matrices lie plain or transposed with positive steps, else a copy's."""
     rows, columns = shape[-2:]
     down, across = strides[-2:]
     plain = (across == 4 or columns == 1) and (rows == 1 or down >= 4 * columns)
     transposed = (down == 4 or rows == 1) and (columns == 1 or across >= 4 * rows)
-    return (plain or transposed) and all(
-        n == 1 or s > 0 and s % 4 == 0 for n, s in zip(shape, strides, strict=True))
+    if (plain or transposed) and all(n == 1 or s > 0 and s % 4 == 0 for n, s in zip(shape, strides, strict=True)):
+        return strides, None
+    return _plain(shape), np.ascontiguousarray
+
+
+def _spread(shape: Ints) -> Ints:
+    """The strides of a plain array whose rows have a gap after them."""
+    return _plain((*shape[:-1], shape[-1] + GAP))[:-1] + (4,)
+
+
+def _spread_plain(a: np.ndarray) -> np.ndarray:
+    copy = empty((*a.shape[:-1], a.shape[-1] + GAP))[..., :a.shape[-1]]
+    copy[...] = a
+    return copy
+
+
+def _spread_transposed(a: np.ndarray) -> np.ndarray:
+    return _spread_plain(a.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def _plain(shape: Ints) -> Ints:
@@ -85,14 +105,15 @@ def _widened(shape: Ints, strides: Ints, width: int) -> tuple[Ints, Ints]:
 
 
 def _multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> Any:
+    """a·b + bias, or NotImplemented."""
     found = _products[a.shape, a.strides, b.shape, b.strides, bias is not None]
     if found is None:
         return NotImplemented
     p, copy_a, copy_b, shape = found
-    if copy_a:
-        a = np.ascontiguousarray(a)
-    if copy_b:
-        b = np.ascontiguousarray(b)
+    if copy_a is not None:
+        a = copy_a(a)
+    if copy_b is not None:
+        b = copy_b(b)
     y = empty(shape)
     if bias is None:
         p.run(a, b, y)
@@ -106,6 +127,8 @@ def matmul(a: np.ndarray, b: np.ndarray) -> Any:
     """The matrix products a·b over the last two axes, the axes before them broadcast."""
     if a.dtype != F32 or b.dtype != F32 or not a.size or not worthwhile(a.size * b.shape[-1], SMALL):
         return NotImplemented
+    if a.shape[-1] == 1 and a.ndim == b.ndim == 2 and len(b) == 1:     # an outer product is a broadcast one
+        return np.multiply(a, b, out=empty((len(a), b.shape[1])))
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:     # one large product instead of many small ones
         y = _multiply(a.reshape(-1, a.shape[-1]), b, None)
         return y if y is NotImplemented else y.reshape(*a.shape[:-1], b.shape[-1])
