@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "parts", "join", "indexing", "gathering", "sorting", "reduction", "extremes",
-    "scan", "linalg", "einsum", "random", "activation", "conv", "pad", "pooling", "norm", "dropout", "loss",
-    "rnn",
+    "pointwise", "creation", "shape", "parts", "join", "indexing", "gathering", "sorting", "reduction",
+    "extremes", "scan", "linalg", "einsum", "decomposition", "random", "activation", "conv", "pad",
+    "pooling", "norm", "dropout", "loss", "rnn",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}

@@ -138,7 +138,8 @@ def batch_norm_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, e
     length = prod(x.shape[2:])
     if plain:
         statistics = _rows[n * c, length] if length >= _SHORT else None
-        shape, k = (n, c, length), 1
+        shape: tuple[int, ...] = (n, c, length)
+        k = 1
     else:
         k = _fold(n * length, c)
         shape = (n * length // k, c * k) if k else ()
