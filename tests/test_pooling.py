@@ -338,7 +338,8 @@ def test_onednn_runs(ndim, name, args, kernel, order):
         y = getattr(F, f"{name}{ndim}d")(x, *args)
         y.backward(lamina.ones_like(y))
     if kernel == "avg_pool":
-        assert used["avg_pool"] == (2, 0, 0) and used["avg_pool_backward"] == (1, 0, 0)
+        blocks = args == (1,) and order == "plain"  # NumPy fills them as fast
+        assert used["avg_pool"] == (2, 0, 0) and used["avg_pool_backward"] == ((0, 1, 1) if blocks else (1, 0, 0))
         return
     assert used["max_pool"] == used["max_pool_taps"] == (1, 0, 0)
     spread = order == "channels_last" and args[0] ** ndim <= 9 and len(args) < 4  # else NumPy is the faster one

@@ -17,13 +17,14 @@ import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
-from lamina.engine.reference.pooling import are_blocks, taps_dtype
+from lamina.engine.reference.pooling import block_size, taps_dtype
 
 from . import abi
 from .core import (
-    F32, Desc, Plan, _reorder, attributes, available, c_strides, channels_last_desc, channels_last_strides, plain_desc, plan, plans,
-    primitive, strided_desc,
+    F32, Plan, attributes, c_strides, channels_last_desc, channels_last_strides, plain_desc, plan, plans, primitive, reorder_plan,
+    strided_desc,
 )  # fmt: skip
+from .core import channels_last as to_channels_last
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
@@ -36,37 +37,50 @@ Window = tuple[Ints, Ints, Ints]  # kernel, stride, padding
 class _Way:
     """How an array (N, C, *spatial) comes to lie channels-last: as ``shape``, by ``move`` unless it does so already."""
 
-    __slots__ = ("shape", "move", "plain")
+    __slots__ = ("shape", "move", "plain", "copy")
 
-    def __init__(self, shape: Ints, move: Plan | None, plain: bool) -> None:
-        self.shape, self.move, self.plain = shape, move, plain
+    def __init__(self, shape: Ints, move: Plan | None, plain: bool, copy: bool = False) -> None:
+        self.shape, self.move, self.plain, self.copy = shape, move, plain, copy
 
     def __call__(self, x: ndarray) -> ndarray:
         if self.move is None:
             return x
+        if self.copy:
+            x = np.ascontiguousarray(x)
         lies = empty(self.shape, F32, channels_last=True)
         self.move.run(x, lies)
         return lies
 
 
 def _way(shape: Ints, byte_strides: Ints, plain: bool | None = None) -> _Way:
-    """The way of an array of positive strides; ``plain`` decides where it lies both plain and channels-last."""
+    """The way of an array; ``plain`` decides about one that lies both plain and channels-last (otherwise it is plain)."""
     strides = tuple(s // 4 for s in byte_strides)
     last, first = (
         all(n == 1 or s == w for n, s, w in zip(shape, strides, order(shape), strict=True))
         for order in (channels_last_strides, c_strides)
     )
-    (n, c, *spatial), (by_n, by_c, *steps) = shape, strides
     if last and not (first if plain is None else plain):
         return _Way(shape, None, False)
+    copy = any(s % 4 for s in byte_strides) or not _is_nested(shape, strides)
+    (n, c, *spatial), (by_n, by_c, *steps) = shape, c_strides(shape) if copy else strides
     if c == 1:
         by_c = by_n
     elif n > 1 and by_n != c * by_c:  # the planes do not follow each other at one distance
-        return _Way(shape, _move(strided_desc(shape, strides), channels_last_desc(shape)), False)
+        return _Way(shape, reorder_plan(strided_desc(shape, strides), channels_last_desc(shape)), False)
     split = _split(n * c)
     seen = (*split, *spatial)
     source = strided_desc(seen, (split[1] * by_c, by_c, *steps))
-    return _Way(seen, _move(source, channels_last_desc(seen)), True)
+    return _Way(seen, reorder_plan(source, channels_last_desc(seen)), True, copy)
+
+
+def _is_nested(shape: Ints, strides: Ints) -> bool:
+    """Whether the elements of every dimension lie within one step of the next: what oneDNN asks of strides."""
+    reach = 1
+    for stride, n in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if stride < reach:
+            return False
+        reach = stride * n
+    return True
 
 
 def _split(planes: int) -> tuple[int, int]:
@@ -76,16 +90,6 @@ def _split(planes: int) -> tuple[int, int]:
             return planes // channels, channels
     return 1, planes
 
-
-def _move(source: Desc, target: Desc) -> Plan:
-    return _reorder.make(source, target)
-
-
-def _dense(x: ndarray) -> ndarray | None:
-    """``x``, or a copy where its strides are beyond oneDNN; ``None`` if oneDNN has no use for it."""
-    if x.dtype != F32 or not x.size:
-        return None
-    return np.ascontiguousarray(x) if min(x.strides) <= 0 else x
 
 
 # -- primitives ----------------------------------------------------------------------------------------------------
@@ -124,10 +128,10 @@ class _Pool:
     def __init__(self, way: _Way, pool: Plan, size: Ints, taps: int | None = None) -> None:
         self.way, self.pool = way, pool
         self.shape = (*way.shape[:2], *size)
-        self.out = _move(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
+        self.out = reorder_plan(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
         self.taps_out = None
         if way.plain and taps is not None:
-            self.taps_out = _move(channels_last_desc(self.shape, taps), plain_desc(self.shape, taps))
+            self.taps_out = reorder_plan(channels_last_desc(self.shape, taps), plain_desc(self.shape, taps))
 
     def leave(self, y: ndarray, shape: Ints, dtype: Any = F32) -> ndarray:
         """The result: as it is, or plain if its input was."""
@@ -184,18 +188,19 @@ def _undilated(x: ndarray, stride: Ints, padding: Ints, dilation: Ints) -> tuple
     return x, stride, padding
 
 
-@fast(min_size=8192)
+@fast(min_size=12_000)
 def max_pool(x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints) -> ndarray:
-    if x.flags.c_contiguous and (kernel == stride == (2,) or are_blocks(x.shape[2:], kernel, stride, padding, dilation)):
+    pairs = kernel == stride == (2,) and dilation == (1,)
+    if x.flags.c_contiguous and (pairs or block_size(x.shape[2:], kernel, stride, padding, dilation)):
         return NotImplemented  # NumPy is faster at these
     return _largest(_max_pool, x, kernel, stride, padding, dilation, size)
 
 
-@fast(min_size=8192)
+@fast(min_size=500)
 def max_pool_taps(
     x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints
 ) -> tuple[ndarray, ndarray]:
-    if x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, dilation):
+    if x.flags.c_contiguous and block_size(x.shape[2:], kernel, stride, padding, dilation):
         return NotImplemented
     return _largest(_max_pool_taps, x, kernel, stride, padding, dilation, size)
 
@@ -204,9 +209,10 @@ def _largest(found: Any, x: ndarray, kernel: Ints, stride: Ints, padding: Ints, 
     given: Any = x
     if max(dilation) > 1:
         given, stride, padding = _undilated(x, stride, padding, dilation)
-    given = None if given is None else _dense(given)
-    pooling = given is not None and found[given.shape, given.strides, kernel, stride, padding, size]
-    if not pooling:
+    if given is None or x.dtype != F32 or not x.size:
+        return NotImplemented
+    pooling = found[given.shape, given.strides, kernel, stride, padding, size]
+    if pooling is None:
         return NotImplemented
     lies = pooling.way(given)
     y = empty(pooling.shape, F32, channels_last=True)
@@ -220,7 +226,7 @@ def _largest(found: Any, x: ndarray, kernel: Ints, stride: Ints, padding: Ints, 
     return (pooling.leave(y, shape), pooling.leave(taps, shape, kind)) if _is_exact(lies, y) else NotImplemented
 
 
-@fast(min_size=4096)
+@fast(min_size=100)
 def max_pool_backward(
     grad: ndarray, taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
 ) -> ndarray:
@@ -233,28 +239,8 @@ def max_pool_backward(
     if spread is None:
         return NotImplemented
     gx = empty(shape, F32, channels_last=True)
-    spread.run(gx, _laid(grad), taps)
+    spread.run(gx, to_channels_last(grad), taps)
     return gx
-
-
-@plans
-def _laying(shape: Ints, byte_strides: Ints) -> Plan | bool:
-    strides = tuple(s // 4 for s in byte_strides)
-    if all(n == 1 or s == w for n, s, w in zip(shape, strides, channels_last_strides(shape), strict=True)):
-        return True
-    return _move(strided_desc(shape, strides), channels_last_desc(shape))
-
-
-def _laid(a: ndarray) -> ndarray:
-    """``a`` (N, C, *spatial) channels-last, without another split of its planes."""
-    if any(s <= 0 or s % 4 for s in a.strides):
-        a = np.ascontiguousarray(a)
-    move = _laying[a.shape, a.strides]
-    if move is True:
-        return a
-    lies = empty(a.shape, F32, channels_last=True)
-    move.run(a, lies)
-    return lies
 
 
 # -- means ---------------------------------------------------------------------------------------------------------
@@ -285,32 +271,32 @@ def _avg_pool(
 
 
 @plans
-def _block_sums(blocks: int, length: int, divisor: int) -> tuple[Plan | None, ndarray]:
+def _block_sums(blocks: int, block: int, divisor: int) -> tuple[Plan, ndarray] | None:
     """The product of a matrix, a block per row, with a vector of equal weights: the fastest sum of rows there is."""
-    matrix, vector, result = plain_desc((blocks, length)), plain_desc((length, 1)), plain_desc((blocks, 1))
+    matrix, vector, result = plain_desc((blocks, block)), plain_desc((block, 1)), plain_desc((blocks, 1))
     product = plan(primitive("matmul", matrix, vector, None, result), abi.SRC, abi.WEIGHTS, abi.DST)
-    return product, np.full((length, 1), 1 / divisor, F32)
+    return product and (product, np.full((block, 1), 1 / divisor, F32))
 
 
-@fast(min_size=8192)
+@fast(min_size=2000)
 def avg_pool(
     x: ndarray, kernel: Ints, stride: Ints, padding: Ints, size: Ints, include: bool, divisor: int | None
 ) -> ndarray:
+    if x.dtype != F32 or not x.size:
+        return NotImplemented
     shape = (*x.shape[:2], *size)
-    if x.dtype == F32 and x.size and x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, (1,)):
-        if not available():
-            return NotImplemented
-        product, weights = _block_sums[prod(shape), prod(kernel), divisor or prod(kernel)]
-        if product is not None:
+    block = block_size(x.shape[2:], kernel, stride, padding, (1,) * len(size)) if x.flags.c_contiguous else 0
+    if block:
+        sums = _block_sums[x.size // block, block, divisor or block]
+        if sums is not None:
             y = empty(shape)
-            product.run(x, weights, y)
+            sums[0].run(x, sums[1], y)
             return y
-    given = _dense(x)
-    pooling = given is not None and _avg_pool[given.shape, given.strides, kernel, stride, padding, size, include, divisor]
-    if not pooling:
+    pooling = _avg_pool[x.shape, x.strides, kernel, stride, padding, size, include, divisor]
+    if pooling is None:
         return NotImplemented
     y = empty(pooling.shape, F32, channels_last=True)
-    pooling.pool.run(pooling.way(given), y)
+    pooling.pool.run(pooling.way(x), y)
     return pooling.leave(y, shape)
 
 
@@ -322,7 +308,7 @@ class _Spread:
     def __init__(self, way: _Way, spread: Plan, spatial: Ints) -> None:
         self.way, self.spread = way, spread
         self.shape = (*way.shape[:2], *spatial)
-        self.out = _move(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
+        self.out = reorder_plan(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
 
 
 @plans
@@ -341,20 +327,16 @@ def _avg_pool_backward(
     return _Spread(way, spread, spatial) if spread else None
 
 
-@fast(min_size=2048)
+@fast(min_size=100)
 def avg_pool_backward(
     grad: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divisor: int | None,
     channels_last: bool,
 ) -> ndarray:  # fmt: skip
     if grad.dtype != F32 or not grad.size:
         return NotImplemented
-    shape = (*grad.shape[:2], *spatial)
-    if not channels_last and are_blocks(spatial, kernel, stride, padding, (1,)):
-        gx = empty(shape)
-        share = np.multiply(grad, F32.type(1 / (divisor or prod(kernel))), order="C")
-        gx.reshape(share.size, -1)[...] = share.reshape(-1, 1)
-        return gx
-    given = _laid(grad) if channels_last else np.ascontiguousarray(grad)
+    if not channels_last and block_size(spatial, kernel, stride, padding, (1,) * len(spatial)):
+        return NotImplemented  # NumPy fills blocks as fast
+    given = to_channels_last(grad) if channels_last else np.ascontiguousarray(grad)
     window = kernel, stride, padding
     spreading = _avg_pool_backward[(given.shape, given.strides, not channels_last, spatial, *window, include, bool(divisor))]
     if spreading is None:
@@ -365,6 +347,6 @@ def avg_pool_backward(
     spreading.spread.run(gx, spreading.way(given))
     if spreading.out is None:
         return gx
-    plain = empty(shape)
+    plain = empty((*grad.shape[:2], *spatial))
     spreading.out.run(gx, plain)
     return plain

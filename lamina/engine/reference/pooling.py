@@ -63,40 +63,73 @@ def _grid(
     )
 
 
-def _fold(combine: np.ufunc, x: ndarray, axis: int, size: int, taps: Sequence[tuple[slice, slice]], empty: Any) -> ndarray:
-    """A new array with entry i along ``axis`` the elements of window i combined; ``empty`` where there are none."""
+@lru_cache(4096)
+def _recipe(axis: int, length: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[Any, ...]:
+    """How the windows of one dimension are folded: the taps that serve every window come first, then the others."""
     lead = (ALL,) * axis
-    taps = [t for t in taps if t[0].stop > t[0].start]
+    taps = [t for t in _taps(length, size, kernel, stride, padding, dilation) if t[0].stop > t[0].start]
     if size == 1 and len(taps) > 3:
         first, last = taps[0][1], taps[-1][1]
-        step = taps[1][1].start - first.start
-        return combine.reduce(x[(*lead, slice(first.start, last.stop, step))], axis, x.dtype, keepdims=True)
-    taps.sort(key=lambda t: t[0].start - t[0].stop)  # those that serve every window come first
-    whole = sum(t[0].stop - t[0].start == size for t in taps)
-    if len(taps) == 2 and axis == x.ndim - 1 and x.shape[axis] == 2 * size and taps[0][1].step == 2 and x.flags.c_contiguous:
-        flat = x.reshape(-1)  # pairs side by side: to combine all neighbours and drop every other result is the faster way
-        return combine(flat[:-1], flat[1:])[::2].reshape((*x.shape[:axis], size))
-    if whole > 1:
-        y = combine(x[(*lead, taps[0][1])], x[(*lead, taps[1][1])])
+        return "reduce", axis, (*lead, slice(first.start, last.stop, taps[1][1].start - first.start))
+    pairs = kernel == stride == 2 and length == 2 * size and not padding and dilation == 1
+    taps.sort(key=lambda t: t[0].start - t[0].stop)
+    whole = min(sum(t[0].stop - t[0].start == size for t in taps), 2)
+    at = [((*lead, windows), (*lead, places)) for windows, places in taps]
+    return "fold", axis, size, pairs, [places for _, places in at[:whole]], at[whole:]
+
+
+@lru_cache(1024)
+def _recipes(
+    spatial: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> tuple[int, tuple[tuple[Any, ...], ...]]:
+    """Of a pooling: the size of the windows if they are blocks (see :func:`block_size`), and the recipes of its dimensions."""
+    return block_size(spatial, kernel, stride, padding, dilation), tuple(
+        _recipe(axis, *of_dim)
+        for axis, of_dim in enumerate(zip(spatial, size, kernel, stride, padding, dilation, strict=True), 2)
+    )
+
+
+@lru_cache(1024)
+def block_size(spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> int:
+    """How many elements a window has, if the windows of a plain array are blocks that follow each other in memory; else 0.
+
+    Blocks of fewer than 8 elements are folded faster.
+    """
+    follow = kernel == stride and kernel[1:] == spatial[1:] and spatial[0] % kernel[0] == 0
+    block = follow and not any(padding) and max(dilation) == 1
+    return prod(kernel) if block and prod(kernel) >= 8 else 0
+
+
+def _fold(combine: np.ufunc, x: ndarray, recipe: tuple[Any, ...], empty: Any) -> ndarray:
+    """A new array with entry i along one dimension the elements of window i combined; ``empty`` where there are none."""
+    kind, axis, *how = recipe
+    if kind == "reduce":
+        return combine.reduce(x[how[0]], axis, x.dtype, keepdims=True)
+    size, pairs, whole, rest = how
+    if pairs and axis == x.ndim - 1 and x.flags.c_contiguous:
+        flat = x.reshape(-1)  # to combine all neighbours and drop every other result is the faster way
+        return combine(flat[:-1], flat[1:])[::2].copy().reshape((*x.shape[:axis], size))
+    if len(whole) == 2:
+        y = combine(x[whole[0]], x[whole[1]])
     elif whole:
-        y = x[(*lead, taps[0][1])].copy(order="K")
+        y = x[whole[0]].copy(order="K")
     else:
         y = np.full_like(x, empty, shape=(*x.shape[:axis], size, *x.shape[axis + 1 :]))
-    for windows, places in taps[min(whole, 2) :]:
-        part = y[(*lead, windows)]
-        combine(part, x[(*lead, places)], out=part)
+    for windows, places in rest:
+        part = y[windows]
+        combine(part, x[places], out=part)
     return y
 
 
 def max_pool(x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints, size: Ints) -> ndarray:
     """The largest element of every window; NaN if there is one."""
-    if x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, dilation):
-        return x.reshape(-1, prod(kernel)).max(1).reshape((*x.shape[:2], *size))
+    block, recipes = _recipes(x.shape[2:], size, kernel, stride, padding, dilation)
+    if block and x.flags.c_contiguous:
+        return x.reshape(-1, block).max(1).reshape((*x.shape[:2], *size))
     empty = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    y = x
-    for axis, of_dim in enumerate(zip(x.shape[2:], size, kernel, stride, padding, dilation, strict=True), 2):
-        y = _fold(np.maximum, y, axis, of_dim[1], _taps(*of_dim), empty)
-    return y
+    for recipe in recipes:
+        x = _fold(np.maximum, x, recipe, empty)
+    return x
 
 
 def max_pool_taps(
@@ -104,8 +137,9 @@ def max_pool_taps(
 ) -> tuple[ndarray, ndarray]:
     """The largest element of every window and its tap: that of the first of equals, of the last NaN."""
     kind = taps_dtype(kernel, dilation)
-    if x.flags.c_contiguous and are_blocks(x.shape[2:], kernel, stride, padding, dilation):
-        blocks = x.reshape(-1, prod(kernel))
+    block = block_size(x.shape[2:], kernel, stride, padding, dilation)
+    if block and x.flags.c_contiguous:
+        blocks = x.reshape(-1, block)
         taps = blocks.argmax(1)
         y = blocks[np.arange(len(blocks)), taps]
         if x.dtype.kind != "f" or not np.isnan(y).any():
@@ -130,39 +164,39 @@ def taps_dtype(kernel: Ints, dilation: Ints) -> Any:
     return np.uint8 if prod(kernel) + (max(dilation) > 1) <= 256 else np.int32
 
 
-def are_blocks(spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> bool:
-    """Whether a plain array's windows are blocks of at least 8 elements, one after the other in memory."""
-    return (
-        kernel == stride
-        and kernel[1:] == spatial[1:]
-        and spatial[0] % kernel[0] == 0
-        and not any(padding)
-        and (max(dilation) == 1)
-        and prod(kernel) >= 8
-    )
+@lru_cache(256)
+def _tables(size: Ints, spatial: Ints, window: tuple[Ints, ...]) -> tuple[ndarray, ndarray, ndarray]:
+    """Flat indices in a plane: of each tap within a window, of where each window begins, and of PyTorch's name for an empty one.
 
-
-def _places(taps: ndarray, first: int, spatial: Ints, window: tuple[Ints, ...]) -> ndarray:
-    """The flat index within its plane of the element at every tap; ``first`` is the first spatial dimension of ``taps``."""
+    PyTorch gives an empty window the place of its first tap that is not before the input.
+    """
     kernel, stride, padding, dilation = window
     rows = [prod(spatial[d + 1 :]) for d in range(len(spatial))]
-    starts = [np.arange(n) * s - p for n, s, p in zip(taps.shape[first:], stride, padding, strict=False)]
-    after = (1,) * (taps.ndim - first - len(spatial))
+    starts = [np.arange(n) * s - p for n, s, p in zip(size, stride, padding, strict=True)]
     within = _outer_sum([np.arange(t) * d * row for t, d, row in zip(kernel, dilation, rows, strict=True)])
     begins = _outer_sum([start * row for start, row in zip(starts, rows, strict=True)])
-    places = np.append(within.ravel(), 0).take(taps)
-    places += begins.reshape(begins.shape + after)
-    if max(dilation) > 1:
-        nothing = taps == within.size
-        if nothing.any():  # PyTorch names the place where such a window would begin
-            begins = _outer_sum([np.where(s < 0, s % d, s) * row for s, d, row in zip(starts, dilation, rows, strict=True)])
-            np.copyto(places, begins.reshape(begins.shape + after), where=nothing)
-    return places
+    empty = _outer_sum([np.where(s < 0, s % d, s) * row for s, d, row in zip(starts, dilation, rows, strict=True)])
+    return np.append(within.ravel(), 0), begins, empty
 
 
 def _outer_sum(vectors: Sequence[ndarray]) -> ndarray:
     """The array whose entry (i, j, …) is the sum of the vectors' entries i, j, …"""
-    return sum(np.ix_(*vectors)) if len(vectors) > 1 else vectors[0]  # type: ignore[return-value]
+    total = vectors[0]
+    for vector in vectors[1:]:
+        total = np.add.outer(total, vector)
+    return total
+
+
+def max_pool_indices(
+    taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
+) -> ndarray:
+    """The flat index within its plane of the element at every tap."""
+    within, begins, empty = _tables(taps.shape[2:], spatial, (kernel, stride, padding, dilation))
+    indices = within.take(taps)
+    indices += begins
+    if max(dilation) > 1:
+        np.copyto(indices, empty, where=taps == len(within) - 1)
+    return indices
 
 
 def _memory_order(a: ndarray, channels_last: bool) -> ndarray:
@@ -174,25 +208,22 @@ def _is_channels_last(a: ndarray) -> bool:
     return not a.flags.c_contiguous and np.moveaxis(a, 1, -1).flags.c_contiguous
 
 
-def _chosen(taps: ndarray, spatial: Ints, window: tuple[Ints, ...], channels_last: bool) -> tuple[ndarray, ndarray]:
+def _chosen(taps: ndarray, spatial: Ints, window: tuple[Ints, ...], channels_last: bool) -> tuple[ndarray, Any]:
     """The flat index, in an array that lies like ``taps``, of the element at every tap; and where a tap is of no element."""
-    taps = _memory_order(taps, channels_last)
-    at = _places(taps, 1 if channels_last else 2, spatial, window)
-    plane, after = prod(spatial), (1,) * len(spatial)
+    within, begins, _ = _tables(taps.shape[2:], spatial, window)
+    n, c, *size = taps.shape
+    plane = prod(spatial)
     if channels_last:
-        n, c = taps.shape[0], taps.shape[-1]
-        at *= c
-        at += np.arange(c) + np.arange(n).reshape(n, *after, 1) * (plane * c)
+        at = (within * c).take(np.moveaxis(taps, 1, -1).reshape(n, prod(size), c))
+        at += (begins * c).reshape(-1, 1)
+        at += np.arange(n).reshape(n, 1, 1) * (plane * c) + np.arange(c)
+        nothing = max(window[3]) > 1 and np.moveaxis(taps, 1, -1).ravel() == len(within) - 1
     else:
-        at += np.arange(prod(taps.shape[:2])).reshape(*taps.shape[:2], *after) * plane
-    return at, taps == prod(window[0]) if max(window[3]) > 1 else np.zeros((), np.bool_)
-
-
-def max_pool_indices(
-    taps: ndarray, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints
-) -> ndarray:
-    """The flat index within its plane of the element at every tap."""
-    return _places(taps, 2, spatial, (kernel, stride, padding, dilation))
+        at = within.take(taps.reshape(n * c, prod(size)))
+        at += begins.ravel()
+        at += np.arange(n * c).reshape(-1, 1) * plane
+        nothing = max(window[3]) > 1 and taps.ravel() == len(within) - 1
+    return at.ravel(), nothing
 
 
 def max_pool_backward(
@@ -202,9 +233,9 @@ def max_pool_backward(
     last, g = _is_channels_last(taps), _widened(grad)
     gx = zeros((*grad.shape[:2], *spatial), g.dtype, last)
     at, nothing = _chosen(taps, spatial, (kernel, stride, padding, dilation), last)
-    at, g = at.ravel(), _memory_order(g, last).ravel()
-    if nothing.any():
-        at, g = at[~nothing.ravel()], g[~nothing.ravel()]
+    g = _memory_order(g, last).ravel()
+    if nothing is not False and nothing.any():
+        at, g = at[~nothing], g[~nothing]
     np.add.at(_memory_order(gx, last).reshape(-1), at, g)
     return gx.astype(grad.dtype, copy=False)
 
@@ -215,9 +246,9 @@ def max_pool_select(
     """The element at every window's tap, 0 where there is none; the transpose of :func:`max_pool_backward`."""
     at, nothing = _chosen(taps, x.shape[2:], (kernel, stride, padding, dilation), False)
     y = x.ravel().take(at, mode="clip")
-    if nothing.any():
+    if nothing is not False:
         y[nothing] = 0
-    return y
+    return y.reshape(taps.shape)
 
 
 def zeros(shape: Ints, dtype: Any, channels_last: bool = False) -> ndarray:
@@ -232,8 +263,12 @@ def avg_pool(
 ) -> ndarray:
     """The sum of every window divided by ``divisor``, or by the number of its elements, with or without the padding."""
     y = _widened(x)
-    for axis, of_dim in enumerate(zip(x.shape[2:], size, kernel, stride, padding, (1,) * len(size), strict=True), 2):
-        y = _fold(np.add, y, axis, of_dim[1], _taps(*of_dim), 0)
+    block, recipes = _recipes(x.shape[2:], size, kernel, stride, padding, (1,) * len(size))
+    if block and y.flags.c_contiguous:
+        y = y.reshape(-1, block).sum(1, y.dtype).reshape((*x.shape[:2], *size))
+    else:
+        for recipe in recipes:
+            y = _fold(np.add, y, recipe, 0)
     return _divide(y, divisor or window_counts(x.shape[2:], size, kernel, stride, padding, include)).astype(x.dtype, copy=False)
 
 
@@ -246,6 +281,11 @@ def avg_pool_backward(
     ``channels_last`` says how the input lay, and so how the gradient lies best.
     """
     size = grad.shape[2:]
+    block = 0 if channels_last else block_size(spatial, kernel, stride, padding, (1,) * len(size))
+    if block:
+        gx = empty((*grad.shape[:2], *spatial), grad.dtype)
+        gx.reshape(-1, block)[...] = _divide(_widened(grad).copy(order="C"), divisor or block).reshape(-1, 1)
+        return gx
     g = _divide(_widened(grad).copy(order="K"), divisor or window_counts(spatial, size, kernel, stride, padding, include))
     for axis in reversed(range(2, grad.ndim)):
         d, lead = axis - 2, (ALL,) * axis
@@ -303,7 +343,7 @@ def _adaptive_sum(x: ndarray, size: Ints) -> ndarray:
         length, lead = x.shape[axis], (ALL,) * axis
         if n and length % n == 0:
             step = length // n
-            x = _fold(np.add, x, axis, n, _taps(length, n, step, step, 0, 1), 0)
+            x = _fold(np.add, x, _recipe(axis, length, n, step, step, 0, 1), 0)
             continue
         starts, ends = _bounds(length, n)
         total = x[(*lead, starts)]
