@@ -388,7 +388,7 @@ class Eigh(Op):
     def backward(ctx, gl, gv):
         values, v = ctx.output
         eye = wrap(np.eye(values._a.shape[-1], dtype=values._a.dtype))
-        inner = None if gl is None else gl.unsqueeze(-1) * eye
+        inner: Any = None if gl is None else gl.unsqueeze(-1) * eye
         if gv is not None:
             gap = _column(values) - values.unsqueeze(-1) + eye
             inner = _plus(inner, _mm(v.mH, gv) * (1 - eye) / gap)

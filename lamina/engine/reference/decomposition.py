@@ -67,7 +67,7 @@ def svd(a: ndarray, full: bool) -> tuple[Any, Any, Any]:
 
 def eigh(a: ndarray, uplo: str) -> tuple[Any, Any]:
     """(λ rising, v) with a·v = v·diag(λ) for a Hermitian a, of which one triangle is looked at."""
-    values, vectors = np.linalg.eigh(a, uplo)
+    values, vectors = np.linalg.eigh(a, "U" if uplo == "U" else "L")
     return values, vectors
 
 
