@@ -37,6 +37,7 @@ Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
 Move = Callable[[ndarray], ndarray]
 
+SMALL = 1 << 14  # numbers in a result, below which a reorder costs more than any layout gains
 WIDE_ROW = 3584  # numbers in a row of an image, from which on the weight's gradient is faster in blocked arrays
 
 
@@ -148,6 +149,7 @@ class _Geometry:
         self.usable = 0 not in self.x and 0 not in self.y and 0 not in w and all(
             hi + t > 0 for hi, t in zip(after, stride, strict=True)
         )
+        self.large = prod(self.y) >= SMALL
         self.windows = (stride, tuple(d - 1 for d in dilation), before, after)
 
     def lifted(self, values: Ints) -> Ints:
@@ -280,7 +282,7 @@ def _forward(
     g = _Geometry(x, w, stride, padding, dilation, groups)
     if not g.usable or not _usable((x, x_strides), (w, w_strides)):
         return None
-    first_layer = groups == 1 and g.channels <= 3 and g.outputs % 8
+    first_layer = groups == 1 and g.channels <= 3 and g.outputs % 8 and g.large
     bias_desc = plain_desc((g.outputs,)) if with_bias else None
     pd = _first(
         lambda layout: primitive(
@@ -425,7 +427,7 @@ def _turned_forward(g: _Geometry, grad_strides: Ints, with_bias: bool, stride: I
 
 
 def _input_layouts(g: _Geometry) -> tuple[str, ...]:
-    if g.groups == 1:
+    if g.groups == 1 and g.large:
         if max(g.stride) > 1 and g.channels <= 7 or g.channels <= 2 and g.outputs >= 6:
             return "plain", "last", "any"
         if g.channels > 4 and g.channels % 8 and g.outputs >= 8:

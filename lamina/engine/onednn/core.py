@@ -465,7 +465,7 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
         if status:
             failed(status)
 
-    # The same, written out for two and three arrays: half a microsecond less of three.
+    # The same, written out for two, three and four arrays: half a microsecond less of three.
     def run_2(first: np.ndarray, second: np.ndarray) -> None:
         if local.count != count:
             tell(count)
@@ -506,6 +506,23 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
         if status:
             failed(status)
 
+    def run_4(first: np.ndarray, second: np.ndarray, third: np.ndarray, fourth: np.ndarray) -> None:
+        if local.count != count:
+            tell(count)
+        try:
+            bound = idle.pop()
+        except IndexError:
+            bound = bind()
+        handle_1, handle_2, handle_3, handle_4 = bound[1]
+        set_handle(handle_1, _pointer_at(id(first) + _DATA).value)
+        set_handle(handle_2, _pointer_at(id(second) + _DATA).value)
+        set_handle(handle_3, _pointer_at(id(third) + _DATA).value)
+        set_handle(handle_4, _pointer_at(id(fourth) + _DATA).value)
+        status = execute(the_primitive, the_stream, n, bound[0])
+        idle.append(bound)
+        if status:
+            failed(status)
+
     def run_with_scratch(*arrays: np.ndarray) -> None:
         if local.count != count:
             tell(count)
@@ -525,8 +542,8 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
 
     if needs > SMALL_SCRATCH:
         return run_with_scratch
-    if address is _fast_address and len(args) in (2, 3):
-        return run_2 if len(args) == 2 else run_3
+    if address is _fast_address:
+        return {2: run_2, 3: run_3, 4: run_4}.get(len(args), run)
     return run
 
 
