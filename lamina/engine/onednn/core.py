@@ -514,10 +514,15 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
         except IndexError:
             bound = bind()
         handle_1, handle_2, handle_3, handle_4 = bound[1]
-        set_handle(handle_1, _pointer_at(id(first) + _DATA).value)
-        set_handle(handle_2, _pointer_at(id(second) + _DATA).value)
-        set_handle(handle_3, _pointer_at(id(third) + _DATA).value)
-        set_handle(handle_4, _pointer_at(id(fourth) + _DATA).value)
+        at_1, at_2 = _pointer_at(id(first) + _DATA).value, _pointer_at(id(second) + _DATA).value
+        at_3, at_4 = _pointer_at(id(third) + _DATA).value, _pointer_at(id(fourth) + _DATA).value
+        if (at_1 | at_2 | at_3 | at_4) & 3:
+            idle.append(bound)
+            return run_4(_aligned(first), _aligned(second), _aligned(third), _aligned(fourth))
+        set_handle(handle_1, at_1)
+        set_handle(handle_2, at_2)
+        set_handle(handle_3, at_3)
+        set_handle(handle_4, at_4)
         status = execute(the_primitive, the_stream, n, bound[0])
         idle.append(bound)
         if status:
