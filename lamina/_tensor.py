@@ -18,7 +18,7 @@ from lamina._dtypes import BY_NUMPY, CPU, SCALAR_NAME, Size, check_device
 from lamina.autograd import walk as _walk
 from lamina.autograd import graph
 from lamina.autograd.graph import Handle, Variable, alias, check_writable, inplace, mode, overwrite, wrap
-from lamina.ops import creation, indexing, pointwise, shape
+from lamina.ops import creation, indexing, layout, pointwise, shape
 
 
 class Tensor(Variable):
@@ -340,7 +340,7 @@ class Tensor(Variable):
                 check_device(a)
         result = self if dtype is None else pointwise.cast(self, dtype)
         if form is not None and form is not _dtypes.preserve_format:
-            result = shape.to_memory_format(result, form)
+            result = layout.to_memory_format(result, form)
         return result.clone() if duplicate and result is self else result
 
     def type(self, dtype: Any = None, non_blocking: bool = False) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -137,3 +138,22 @@ def layouts(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> di
         wide[..., ::2] = plain
         made["strided"] = wide[..., ::2]
     return made
+
+
+def expression(text: str) -> Callable[..., Any]:
+    """A case written as torch code on ``t`` (the module) and tensors ``x``, ``y``, ``i``, as a function of all of them."""
+    names = {"np": np, "NAN": float("nan"), "INF": float("inf")}
+    code = eval(f"lambda t, x, y=None, i=None: {text}", names)  # noqa: S307  # the text is the test's own
+    code.__name__ = text
+    return code
+
+
+def quietly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without warnings, which both libraries give of deprecated forms."""
+
+    def run(*args: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return function(*args)
+
+    return run

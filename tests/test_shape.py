@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import pytest
-from support import assert_same, compare, need_torch, pair, same_error
+from support import assert_same, compare, expression, need_torch, pair, quietly, same_error
 
 import lamina
 from lamina.autograd import gradcheck, gradgradcheck
-
-
-def expression(text):
-    """A case written as torch code on ``t`` (the module), ``x`` and perhaps ``y``, as a function."""
-    return eval(f"lambda t, *a: (lambda x, y=None, z=None: {text})(*a)")  # noqa: S307
 
 
 def numbers(*shape, dtype="float64", seed=0):
@@ -24,70 +18,91 @@ def numbers(*shape, dtype="float64", seed=0):
 
 # Each case with the shape of its input. "views" share memory with it and have torch's strides; "copies" do not.
 VIEWS = [
-    ((3, 4), ["x.view(4, 3)", "x.view(-1)", "x.view((2, -1))", "x.view(size=(12,))", "x.view(3, 2, 2)", "x.view(1, 3, 1, 4, 1)",
-              "x.reshape(2, 6)", "t.reshape(x, (-1, 2))", "x.reshape(shape=(12, 1))", "t.flatten(x)", "x.ravel()", "x.flatten(0, 1)",
-              "x.flatten(1)", "x.unflatten(1, (2, -1))", "t.unflatten(x, -2, (3, 1))", "x.t()", "t.t(x)", "x.T", "x.mT", "x.H", "x.mH",
-              "x.adjoint()", "x.transpose(0, 1)", "t.transpose(x, -1, -2)", "x.transpose(dim0=0, dim1=1)", "x.transpose(1, 1)",
-              "x.swapaxes(0, 1)", "x.swapdims(-1, 0)", "x.permute(1, 0)", "x.permute((1, 0))", "t.permute(x, dims=(0, 1))",
-              "x.movedim(0, 1)", "t.moveaxis(x, (0, 1), (1, 0))", "x.unsqueeze(0)", "x.unsqueeze(1)", "x.unsqueeze(-1)",
-              "t.unsqueeze(x, dim=-3)", "x.squeeze()", "x.squeeze(0)", "x.squeeze((0, 1))", "x.expand(2, 3, 4)", "x.expand(-1, 4)",
-              "x.expand((1, 3, 4))", "x.expand(size=(3, 4))", "x.view_as(x)", "x.reshape_as(x.t())", "t.broadcast_to(x, (2, 3, 4))",
-              "x.narrow(0, 1, 2)", "x.narrow(1, -3, 2)", "t.narrow(x, 0, 0, 0)", "x.select(0, 1)", "t.select(x, -1, -2)", "x.diagonal()",
-              "x.diagonal(1)", "x.diagonal(-2)", "x.diagonal(0, 1, 0)", "t.diagonal(x, offset=9)", "x.unfold(0, 2, 1)", "x.unfold(1, 2, 2)",
-              "x.unfold(-1, 3, 1)", "x.unfold(0, 0, 2)", "x.as_strided((2, 2), (1, 2))", "x.as_strided((3, 3), (1, 1), 2)",
-              "t.as_strided(x, (), (), 5)", "x[1:].as_strided((2,), (2,))", "x.t().view(2, 2, 3)", "x[:, ::2].view(3, 2, 1)",
-              "x.t()[1:].permute(1, 0).unsqueeze(1).squeeze(1)", "x.contiguous()", "t.atleast_1d(x)", "t.atleast_2d(x)",
-              "t.atleast_3d(x)", "x.t().unsqueeze(2)"]),
-    ((2, 1, 3), ["x.squeeze()", "x.squeeze(1)", "x.squeeze(0)", "x.squeeze((0, 1))", "x.squeeze(-2)", "x.expand(2, 4, 3)",
-                 "x.expand(5, 2, -1, 3)", "x.permute(2, 0, 1)", "x.movedim(-1, 0)", "x.movedim((0, 2), (2, 0))", "x.mT", "x.mH",
-                 "x.flatten(1)", "x.flatten(0, -2)", "x.diagonal(0, 0, 2)", "x.diagonal(dim1=1, dim2=2)", "x.expand(2, 4, 3)[:, :0]",
-                 "x.transpose(0, 2).transpose(0, 1)"]),
-    ((2, 0, 3), ["x.view(0)", "x.view(3, 0, 7)", "x.reshape(0, 5)", "x.flatten()", "x.permute(1, 2, 0)", "x.expand(2, 0, 3)", "x.unsqueeze(1)",
-                 "x.squeeze()", "x.diagonal()", "x.narrow(1, 0, 0)", "x.transpose(1, 2)", "x.view(2, -1, 3)"]),
-    ((), ["x.view(1, 1)", "x.view(())", "x.reshape(-1)", "x.flatten()", "x.ravel()", "x.unsqueeze(0)", "x.squeeze()", "x.squeeze(0)", "x.t()",
-          "x.transpose(0, -1)", "x.expand(3, 2)", "x.permute(())", "x.unfold(0, 1, 1)", "t.atleast_1d(x)", "t.atleast_2d(x)",
-          "t.atleast_3d(x)", "x.movedim(0, 0)", "x.view(1)"]),
-    ((4,), ["x.t()", "x.expand(2, 4)", "x.expand(3, 2, -1)", "x.unfold(0, 2, 1)", "x.unfold(0, 2, 3)", "x.view(2, 2).t()", "t.atleast_2d(x)",
-            "t.atleast_3d(x)", "x.unflatten(0, (2, 2))", "x.unsqueeze(-1).expand(4, 3)"]),
+    ((3, 4), [
+        "x.view(4, 3)", "x.view(-1)", "x.view((2, -1))", "x.view(size=(12,))", "x.view(3, 2, 2)",
+        "x.view(1, 3, 1, 4, 1)", "x.reshape(2, 6)", "t.reshape(x, (-1, 2))", "x.reshape(shape=(12, 1))",
+        "t.flatten(x)", "x.ravel()", "x.flatten(0, 1)", "x.flatten(1)", "x.unflatten(1, (2, -1))",
+        "t.unflatten(x, -2, (3, 1))", "x.t()", "t.t(x)", "x.T", "x.mT", "x.H", "x.mH", "x.adjoint()",
+        "x.transpose(0, 1)", "t.transpose(x, -1, -2)", "x.transpose(dim0=0, dim1=1)", "x.transpose(1, 1)",
+        "x.swapaxes(0, 1)", "x.swapdims(-1, 0)", "x.permute(1, 0)", "x.permute((1, 0))",
+        "t.permute(x, dims=(0, 1))", "x.movedim(0, 1)", "t.moveaxis(x, (0, 1), (1, 0))", "x.unsqueeze(0)",
+        "x.unsqueeze(1)", "x.unsqueeze(-1)", "t.unsqueeze(x, dim=-3)", "x.squeeze()", "x.squeeze(0)",
+        "x.squeeze((0, 1))", "x.expand(2, 3, 4)", "x.expand(-1, 4)", "x.expand((1, 3, 4))", "x.expand(size=(3, 4))",
+        "x.view_as(x)", "x.reshape_as(x.t())", "t.broadcast_to(x, (2, 3, 4))", "x.narrow(0, 1, 2)",
+        "x.narrow(1, -3, 2)", "t.narrow(x, 0, 0, 0)", "x.select(0, 1)", "t.select(x, -1, -2)", "x.diagonal()",
+        "x.diagonal(1)", "x.diagonal(-2)", "x.diagonal(0, 1, 0)", "t.diagonal(x, offset=9)", "x.unfold(0, 2, 1)",
+        "x.unfold(1, 2, 2)", "x.unfold(-1, 3, 1)", "x.unfold(0, 0, 2)", "x.as_strided((2, 2), (1, 2))",
+        "x.as_strided((3, 3), (1, 1), 2)", "t.as_strided(x, (), (), 5)", "x[1:].as_strided((2,), (2,))",
+        "x.t().view(2, 2, 3)", "x[:, ::2].view(3, 2, 1)", "x.t()[1:].permute(1, 0).unsqueeze(1).squeeze(1)",
+        "x.contiguous()", "t.atleast_1d(x)", "t.atleast_2d(x)", "t.atleast_3d(x)", "x.t().unsqueeze(2)",
+    ]),
+    ((2, 1, 3), [
+        "x.squeeze()", "x.squeeze(1)", "x.squeeze(0)", "x.squeeze((0, 1))", "x.squeeze(-2)", "x.expand(2, 4, 3)",
+        "x.expand(5, 2, -1, 3)", "x.permute(2, 0, 1)", "x.movedim(-1, 0)", "x.movedim((0, 2), (2, 0))", "x.mT",
+        "x.mH", "x.flatten(1)", "x.flatten(0, -2)", "x.diagonal(0, 0, 2)", "x.diagonal(dim1=1, dim2=2)",
+        "x.expand(2, 4, 3)[:, :0]", "x.transpose(0, 2).transpose(0, 1)",
+    ]),
+    ((2, 0, 3), [
+        "x.view(0)", "x.view(3, 0, 7)", "x.reshape(0, 5)", "x.flatten()", "x.permute(1, 2, 0)", "x.expand(2, 0, 3)",
+        "x.unsqueeze(1)", "x.squeeze()", "x.diagonal()", "x.narrow(1, 0, 0)", "x.transpose(1, 2)",
+        "x.view(2, -1, 3)",
+    ]),
+    ((), [
+        "x.view(1, 1)", "x.view(())", "x.reshape(-1)", "x.flatten()", "x.ravel()", "x.unsqueeze(0)", "x.squeeze()",
+        "x.squeeze(0)", "x.t()", "x.transpose(0, -1)", "x.expand(3, 2)", "x.permute(())", "x.unfold(0, 1, 1)",
+        "t.atleast_1d(x)", "t.atleast_2d(x)", "t.atleast_3d(x)", "x.movedim(0, 0)", "x.view(1)",
+    ]),
+    ((4,), [
+        "x.t()", "x.expand(2, 4)", "x.expand(3, 2, -1)", "x.unfold(0, 2, 1)", "x.unfold(0, 2, 3)",
+        "x.view(2, 2).t()", "t.atleast_2d(x)", "t.atleast_3d(x)", "x.unflatten(0, (2, 2))",
+        "x.unsqueeze(-1).expand(4, 3)",
+    ]),
 ]  # fmt: skip
 COPIES = [
-    ((3, 4), ["x.t().reshape(12)", "x.t().reshape(2, 6)", "x.t().contiguous()", "x.t().flatten()", "x.flip(0)", "t.flip(x, (0, 1))", "x.flip(-1)",
-              "x.flip(())", "x.flip(dims=[1])", "x.fliplr()", "t.flipud(x)", "t.rot90(x)", "x.rot90(2)", "x.rot90(-1)", "x.rot90(4)",
-              "x.rot90(1, (1, 0))", "x.roll(1)", "x.roll(-5)", "x.roll(1, 0)", "t.roll(x, (1, 2), (0, 1))", "x.roll((1, 1), (0, 0))",
-              "x.roll(shifts=7, dims=1)", "x.repeat(2, 1)", "x.repeat(2, 3, 1)", "x.repeat((1, 1))", "x.repeat(2, 0)", "x.tile(2)",
-              "t.tile(x, (2, 1, 3))", "x.tile(())", "x.repeat_interleave(2)", "x.repeat_interleave(3, 0)", "x.repeat_interleave(2, dim=-1)",
-              "x.repeat_interleave(t.tensor([1, 0, 2]), 0)", "x.repeat_interleave(t.tensor([2]), 1)", "x.repeat_interleave(t.tensor(2), 1)",
-              "t.repeat_interleave(x, 0, 0)", "x.repeat_interleave(t.tensor([1, 0, 2]), 0, output_size=3)", "x.tril()", "x.triu()",
-              "x.tril(1)", "x.triu(-1)", "t.tril(x, diagonal=-2)", "t.triu(x, 9)", "x.diag()", "t.diag(x, 1)", "x.diag(-1)", "x.sum_to_size(3, 1)",
-              "x.sum_to_size(1, 4)", "x.sum_to_size(4)", "x.sum_to_size((1, 1))", "x.sum_to_size(3, 4)", "t.diag_embed(x)",
-              "t.diag_embed(x, 1)", "x.diag_embed(-1, 0, 2)", "x.diagflat()", "x.diagflat(1)", "x.expand(2, 3, 4).reshape(6, 4)",
-              "x.t().view_as(x.t())", "x.as_strided((3, 3), (1, 1)) * 2"]),
-    ((2, 3, 4), ["x.flip(1)", "x.flip((0, -1))", "x.rot90(1, (0, 2))", "x.roll((1, 2), (0, 2))", "x.tril()", "x.triu(1)", "x.mT.reshape(2, 12)",
-                 "x.permute(2, 0, 1).flatten(1)", "x.sum_to_size(1, 3, 1)", "x.sum_to_size(3, 1)", "x.sum_to_size(())", "x.repeat(1, 2, 1)",
-                 "x.repeat_interleave(2, 1)", "x.unfold(1, 2, 1).unfold(2, 2, 1) * 2", "t.diag_embed(x, 0, 1, -1)", "t.fliplr(x)",
-                 "x.diagonal(1, 2, 0) * 1"]),
-    ((2, 0, 3), ["x.flip(0)", "x.roll(1, 0)", "x.repeat(2, 1, 2)", "x.tile(2)", "x.tril()", "x.sum_to_size(1, 0, 3)",
-                 "x.repeat_interleave(2, 2)", "x.sum_to_size(3)", "x.permute(2, 1, 0).reshape(0, 6)"]),
-    ((), ["x.flip(0)", "x.roll(3)", "x.repeat(2)", "x.repeat(2, 3)", "x.tile(2)", "x.repeat_interleave(3)", "x.diagflat()",
-          "x.sum_to_size(())"]),
-    ((4,), ["x.diag()", "x.diag(1)", "t.diag(x, -2)", "x.diag_embed()", "x.flip(0)", "x.roll(2)", "t.flipud(x)", "x.repeat(3)", "x.sum_to_size(1)",
-            "x.repeat_interleave(t.tensor([0, 1, 2, 0]))", "x.diagflat(-1)", "t.cartesian_prod(x, x[:2])", "t.cartesian_prod(x)",
-            "t.meshgrid(x, x[:2], indexing='ij')", "t.meshgrid(x, x[:2], x[:3], indexing='xy')", "t.meshgrid([x], indexing='xy')",
-            "t.broadcast_tensors(x, x.view(4, 1))", "t.atleast_2d(x, x)", "t.atleast_3d((x, x.view(2, 2)))", "t.atleast_1d([x[0]])"]),
+    ((3, 4), [
+        "x.t().reshape(12)", "x.t().reshape(2, 6)", "x.t().contiguous()", "x.t().flatten()", "x.flip(0)",
+        "t.flip(x, (0, 1))", "x.flip(-1)", "x.flip(())", "x.flip(dims=[1])", "x.fliplr()", "t.flipud(x)",
+        "t.rot90(x)", "x.rot90(2)", "x.rot90(-1)", "x.rot90(4)", "x.rot90(1, (1, 0))", "x.roll(1)", "x.roll(-5)",
+        "x.roll(1, 0)", "t.roll(x, (1, 2), (0, 1))", "x.roll((1, 1), (0, 0))", "x.roll(shifts=7, dims=1)",
+        "x.repeat(2, 1)", "x.repeat(2, 3, 1)", "x.repeat((1, 1))", "x.repeat(2, 0)", "x.tile(2)",
+        "t.tile(x, (2, 1, 3))", "x.tile(())", "x.repeat_interleave(2)", "x.repeat_interleave(3, 0)",
+        "x.repeat_interleave(2, dim=-1)", "x.repeat_interleave(t.tensor([1, 0, 2]), 0)",
+        "x.repeat_interleave(t.tensor([2]), 1)", "x.repeat_interleave(t.tensor(2), 1)",
+        "t.repeat_interleave(x, 0, 0)", "x.repeat_interleave(t.tensor([1, 0, 2]), 0, output_size=3)", "x.tril()",
+        "x.triu()", "x.tril(1)", "x.triu(-1)", "t.tril(x, diagonal=-2)", "t.triu(x, 9)", "x.diag()", "t.diag(x, 1)",
+        "x.diag(-1)", "x.sum_to_size(3, 1)", "x.sum_to_size(1, 4)", "x.sum_to_size(4)", "x.sum_to_size((1, 1))",
+        "x.sum_to_size(3, 4)", "t.diag_embed(x)", "t.diag_embed(x, 1)", "x.diag_embed(-1, 0, 2)", "x.diagflat()",
+        "x.diagflat(1)", "x.expand(2, 3, 4).reshape(6, 4)", "x.t().view_as(x.t())",
+        "x.as_strided((3, 3), (1, 1)) * 2",
+    ]),
+    ((2, 3, 4), [
+        "x.flip(1)", "x.flip((0, -1))", "x.rot90(1, (0, 2))", "x.roll((1, 2), (0, 2))", "x.tril()", "x.triu(1)",
+        "x.mT.reshape(2, 12)", "x.permute(2, 0, 1).flatten(1)", "x.sum_to_size(1, 3, 1)", "x.sum_to_size(3, 1)",
+        "x.sum_to_size(())", "x.repeat(1, 2, 1)", "x.repeat_interleave(2, 1)",
+        "x.unfold(1, 2, 1).unfold(2, 2, 1) * 2", "t.diag_embed(x, 0, 1, -1)", "t.fliplr(x)",
+        "x.diagonal(1, 2, 0) * 1",
+    ]),
+    ((2, 0, 3), [
+        "x.flip(0)", "x.roll(1, 0)", "x.repeat(2, 1, 2)", "x.tile(2)", "x.tril()", "x.sum_to_size(1, 0, 3)",
+        "x.repeat_interleave(2, 2)", "x.sum_to_size(3)", "x.permute(2, 1, 0).reshape(0, 6)",
+    ]),
+    ((), [
+        "x.flip(0)", "x.roll(3)", "x.repeat(2)", "x.repeat(2, 3)", "x.tile(2)", "x.repeat_interleave(3)",
+        "x.diagflat()", "x.sum_to_size(())",
+    ]),
+    ((4,), [
+        "x.diag()", "x.diag(1)", "t.diag(x, -2)", "x.diag_embed()", "x.flip(0)", "x.roll(2)", "t.flipud(x)",
+        "x.repeat(3)", "x.sum_to_size(1)", "x.repeat_interleave(t.tensor([0, 1, 2, 0]))", "x.diagflat(-1)",
+        "t.cartesian_prod(x, x[:2])", "t.cartesian_prod(x)", "t.meshgrid(x, x[:2], indexing='ij')",
+        "t.meshgrid(x, x[:2], x[:3], indexing='xy')", "t.meshgrid([x], indexing='xy')",
+        "t.broadcast_tensors(x, x.view(4, 1))", "t.atleast_2d(x, x)", "t.atleast_3d((x, x.view(2, 2)))",
+        "t.atleast_1d([x[0]])",
+    ]),
 ]  # fmt: skip
 
 
 def rows(table):
-    return [pytest.param(shape, case, id=f"{case}-{'x'.join(map(str, shape))}") for shape, cases in table for case in cases]
-
-
-def quietly(function):
-    def run(*args):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return function(*args)
-
-    return run
+    return [pytest.param(s, case, id=f"{case}-{'x'.join(map(str, s))}") for s, cases in table for case in cases]
 
 
 @pytest.mark.parametrize("shape, case", rows(VIEWS))
@@ -103,10 +118,9 @@ def test_view_matches_torch(shape, case):
         assert a.storage_offset() == b.storage_offset()
         if b.numel():
             assert np.shares_memory(a.numpy(), ours.numpy())
-            with_writes = quietly(lambda m, v, f=function: f(m, v).add_(1) if 0 not in v.stride() else v)
-            if len(set(b.stride())) == len(b.stride()) and not any(s == 0 for s in b.stride()) and "as_strided" not in case and "unfold" not in case:
-                with_writes(lamina, ours)
-                with_writes(need_torch(), theirs)
+            if len(set(b.stride())) == b.ndim and 0 not in b.stride() and "as_strided" not in case and "unfold" not in case:
+                a.add_(1)
+                b.add_(1)
                 assert_same(ours, theirs)
 
 
@@ -120,7 +134,7 @@ def test_copy_matches_torch(shape, case):
         compare(function, np.moveaxis(numbers(*shape[1:], shape[0]), -1, 0))
 
 
-@pytest.mark.parametrize("shape, case", [p for p in rows(VIEWS) + rows(COPIES)])
+@pytest.mark.parametrize("shape, case", rows(VIEWS) + rows(COPIES))
 def test_gradients_of_gradients(shape, case):
     if 0 in shape:
         pytest.skip("nothing to differentiate")
@@ -131,24 +145,32 @@ def test_gradients_of_gradients(shape, case):
 
 
 ERRORS = [
-    ((3, 4), ["x.view(5, 5)", "x.view(-1, -1)", "x.view(-2, 6)", "x.view(2.0, 6)", "x.view()", "x.t().view(12)", "x.view(7, -1)", "x.reshape(5)",
-              "x.reshape(2, -1, -1)", "x.permute(0)", "x.permute(0, 0)", "x.permute(0, 2)", "x.transpose(0, 2)", "x.squeeze(5)",
-              "x.squeeze((0, 0))", "x.unsqueeze(3)", "x.unsqueeze(-4)", "x.unsqueeze(0.5)", "x.expand(2, 3)", "x.expand(4)", "x.expand(-1, -1, 4)",
-              "x.expand(-2, 4)", "x.narrow(0, 2, 2)", "x.narrow(0, -4, 1)", "x.narrow(0, 0, -1)", "x.select(0, 3)", "x.select(0, -4)",
-              "x.diagonal(0, 0, 0)", "x.unfold(0, 4, 1)", "x.unfold(0, 2, 0)", "x.unfold(0, -1, 1)", "x.flip(0, 0)", "x.flip(2)", "x.flip()",
-              "x.roll(1, 2)", "x.roll((1, 2), 0)", "x.roll((1, 2))", "x.roll((), ())", "x.repeat(2)", "x.repeat(2, -1)",
-              "x.repeat_interleave(t.tensor([1, 2]), 0)", "x.repeat_interleave(-1)", "t.repeat_interleave(t.tensor([1., 2]))", "x.flatten(1, 0)",
-              "x.flatten(3)", "x.unflatten(1, (2, 3))", "x.unflatten(1, ())", "x.as_strided((5,), (5,))", "x.as_strided((5,), (-1,))",
-              "x.as_strided((5, 2), (1,))", "x.sum_to_size(2)", "x.sum_to_size(2, 3, 4)", "t.broadcast_tensors(x, t.zeros(3))",
-              "t.broadcast_shapes((2, 3), (4,))", "x.tril(2.5)", "t.tril_indices(-1, 2)", "x.view_as(x[0])", "t.meshgrid(x, x)",
-              "t.meshgrid(x[0], x[0], indexing='zz')", "t.meshgrid(x[0], t.arange(2), indexing='ij')", "t.cartesian_prod(x)",
-              "t.movedim(x, (0, 1), (1,))", "t.movedim(x, (0, 0), (1, 0))", "x[:, :3].view(t.float64)", "x.t().view(t.float16)",
-              "x.rot90(1, (0, 0))", "x.rot90(1, (0, 1, 1))", "x.rot90(1, (0, 3))", "x.contiguous(memory_format=t.channels_last)",
-              "x.t().contiguous(memory_format=t.preserve_format)", "x.stride(2)", "t.flatten(3)", "t.t([1])"]),
+    ((3, 4), [
+        "x.view(5, 5)", "x.view(-1, -1)", "x.view(-2, 6)", "x.view(2.0, 6)", "x.view()", "x.t().view(12)",
+        "x.view(7, -1)", "x.reshape(5)", "x.reshape(2, -1, -1)", "x.permute(0)", "x.permute(0, 0)",
+        "x.permute(0, 2)", "x.transpose(0, 2)", "x.squeeze(5)", "x.squeeze((0, 0))", "x.unsqueeze(3)",
+        "x.unsqueeze(-4)", "x.unsqueeze(0.5)", "x.expand(2, 3)", "x.expand(4)", "x.expand(-1, -1, 4)",
+        "x.expand(-2, 4)", "x.narrow(0, 2, 2)", "x.narrow(0, -4, 1)", "x.narrow(0, 0, -1)", "x.select(0, 3)",
+        "x.select(0, -4)", "x.diagonal(0, 0, 0)", "x.unfold(0, 4, 1)", "x.unfold(0, 2, 0)", "x.unfold(0, -1, 1)",
+        "x.flip(0, 0)", "x.flip(2)", "x.flip()", "x.roll(1, 2)", "x.roll((1, 2), 0)", "x.roll((1, 2))",
+        "x.roll((), ())", "x.repeat(2)", "x.repeat(2, -1)", "x.repeat_interleave(t.tensor([1, 2]), 0)",
+        "x.repeat_interleave(-1)", "t.repeat_interleave(t.tensor([1., 2]))", "x.flatten(1, 0)", "x.flatten(3)",
+        "x.unflatten(1, (2, 3))", "x.unflatten(1, ())", "x.as_strided((5,), (5,))", "x.as_strided((5,), (-1,))",
+        "x.as_strided((5, 2), (1,))", "x.sum_to_size(2)", "x.sum_to_size(2, 3, 4)",
+        "t.broadcast_tensors(x, t.zeros(3))", "t.broadcast_shapes((2, 3), (4,))", "x.tril(2.5)",
+        "t.tril_indices(-1, 2)", "x.view_as(x[0])", "t.meshgrid(x, x)", "t.meshgrid(x[0], x[0], indexing='zz')",
+        "t.meshgrid(x[0], t.arange(2), indexing='ij')", "t.cartesian_prod(x)", "t.movedim(x, (0, 1), (1,))",
+        "t.movedim(x, (0, 0), (1, 0))", "x[:, :3].view(t.float64)", "x.t().view(t.float16)", "x.rot90(1, (0, 0))",
+        "x.rot90(1, (0, 1, 1))", "x.rot90(1, (0, 3))", "x.contiguous(memory_format=t.channels_last)",
+        "x.t().contiguous(memory_format=t.preserve_format)", "x.stride(2)", "t.flatten(3)", "t.t([1])",
+    ]),
     ((2, 3, 4), ["x.t()", "x.H", "t.diag(x)", "x.expand(3, 4)"]),
     ((4,), ["x.mT", "x.H", "x.mH", "x.adjoint()", "x.diagonal()", "x.tril()", "x.rot90()", "t.fliplr(x)"]),
     ((0, 3), ["x.view(0, -1)", "x.view(1, 3)"]),
-    ((), ["x.transpose(0, 1)", "x.narrow(0, 0, 1)", "x.select(0, 0)", "t.flipud(x)", "t.diag_embed(x)", "x.view(t.float16)", "x.view(2)"]),
+    ((), [
+        "x.transpose(0, 1)", "x.narrow(0, 0, 1)", "x.select(0, 0)", "t.flipud(x)", "t.diag_embed(x)",
+        "x.view(t.float16)", "x.view(2)",
+    ]),
 ]  # fmt: skip
 
 
@@ -162,7 +184,8 @@ def test_messages_say_what_came_and_what_was_expected():
     for call, words in [
         (lambda: x.view(5, 5), r"shape '\[5, 5\]' is invalid for input of size 12"),
         (lambda: x.t().view(12), r"Use \.reshape\(\.\.\.\) instead"),
-        (lambda: x.expand(2, 3), r"expanded size of the tensor \(3\) must match the existing size \(4\) at non-singleton dimension 1"),
+        (lambda: x.expand(2, 3),
+         r"expanded size of the tensor \(3\) must match the existing size \(4\) at non-singleton dimension 1"),
         (lambda: x.unfold(0, 4, 1), "maximum size for tensor at dimension 0 is 3 but size is 4"),
     ]:
         with pytest.raises(RuntimeError, match=words):
@@ -177,7 +200,7 @@ def test_deprecated_spellings_warn():
     with pytest.warns(UserWarning, match="indexing argument"):
         lamina.meshgrid(lamina.zeros(2), lamina.zeros(3))
     with pytest.warns(UserWarning, match="0-D"):
-        lamina.zeros(()).mT
+        assert lamina.zeros(()).mT.shape == ()
 
 
 # -- bytes as another dtype, order in memory, indices of triangles ------------------------------------------------
@@ -196,7 +219,9 @@ def test_view_of_bytes(to):
     assert not lamina.zeros(2, requires_grad=True).view(lamina.int32).requires_grad
 
 
-@pytest.mark.parametrize("shape, name", [((2, 3, 4, 5), "channels_last"), ((2, 3, 2, 4, 5), "channels_last_3d"), ((2, 1, 4, 5), "channels_last"), ((2, 3, 1, 1), "channels_last")])  # fmt: skip
+@pytest.mark.parametrize("shape, name",
+                         [((2, 3, 4, 5), "channels_last"), ((2, 3, 2, 4, 5), "channels_last_3d"),
+                          ((2, 1, 4, 5), "channels_last"), ((2, 3, 1, 1), "channels_last")])  # fmt: skip
 def test_memory_formats(shape, name):
     x = numbers(*shape)
     torch = need_torch()
@@ -205,7 +230,8 @@ def test_memory_formats(shape, name):
         a = getattr(ours, make)(memory_format=getattr(lamina, name))
         b = getattr(theirs, make)(memory_format=getattr(torch, name))
         assert_same(a, b)
-        assert a.is_contiguous(memory_format=getattr(lamina, name)) and b.is_contiguous(memory_format=getattr(torch, name))
+        assert a.is_contiguous(memory_format=getattr(lamina, name)) and b.is_contiguous(memory_format=getattr(torch,
+                                                                                                              name))
         assert a.is_contiguous() == b.is_contiguous()
         if 1 not in shape:  # else the orders cannot be told apart
             assert (a * 2).stride() == (b * 2).stride() and a.clone().stride() == b.clone().stride()
@@ -213,7 +239,9 @@ def test_memory_formats(shape, name):
         (a * a).backward(lamina.ones(shape, dtype=lamina.float64))
         (b * b).backward(torch.ones(shape, dtype=torch.float64))
         assert_same(ours.grad, theirs.grad)
-        assert ours.is_contiguous(memory_format=getattr(lamina, name)) == theirs.is_contiguous(memory_format=getattr(torch, name))
+        assert ours.is_contiguous(memory_format=getattr(lamina,
+                                                        name)) == theirs.is_contiguous(memory_format=getattr(torch,
+                                                                                                             name))
     assert ours.to(memory_format=lamina.contiguous_format) is ours
     with pytest.raises(RuntimeError, match="required rank"):
         lamina.zeros(2, 3).to(memory_format=getattr(lamina, name))
@@ -222,8 +250,10 @@ def test_memory_formats(shape, name):
 def test_strides_of_odd_tensors():
     torch = need_torch()
     for make in (
-        lambda t: t.zeros(3, 0), lambda t: t.zeros(0, 3, 4), lambda t: t.zeros(1, 1), lambda t: t.zeros(()), lambda t: t.zeros(3, 1, 2)[:, :, :1],
-        lambda t: t.zeros(3, 4).t().unsqueeze(1), lambda t: t.zeros(2, 3, 4)[:, 1:2], lambda t: t.zeros(2, 3)[..., None, None],
+        lambda t: t.zeros(3, 0), lambda t: t.zeros(0, 3, 4), lambda t: t.zeros(1, 1), lambda t: t.zeros(()),
+        lambda t: t.zeros(3, 1, 2)[:, :, :1],
+        lambda t: t.zeros(3, 4).t().unsqueeze(1), lambda t: t.zeros(2, 3, 4)[:, 1:2],
+        lambda t: t.zeros(2, 3)[..., None, None],
     ):  # fmt: skip
         assert make(lamina).stride() == make(torch).stride()
 
@@ -251,9 +281,12 @@ def hidden(shape=(2, 3, 2, 2), requires_grad=False):
     return t.requires_grad_(requires_grad), a
 
 
-@pytest.mark.parametrize("case", ["x.view(-1)", "x.flatten(1)", "x.reshape(4, 6)", "x[0]", "x[:, 1]", "x.permute(0, 2, 3, 1)", "x.unsqueeze(0)",
-                                  "x.diagonal()", "x.as_strided((3,), (2,))", "x.unfold(1, 2, 1)", "x.squeeze()", "x.split(1, 1)[2]", "x.unbind(1)[1]",
-                                  "x.expand(2, 2, 3, 2, 2)", "x.detach()", "x.view(dtype=t.int64)", "x.roll(1)", "x.flip(1)", "x.tril()"])  # fmt: skip
+@pytest.mark.parametrize("case", [
+    "x.view(-1)", "x.flatten(1)", "x.reshape(4, 6)", "x[0]", "x[:, 1]", "x.permute(0, 2, 3, 1)", "x.unsqueeze(0)",
+    "x.diagonal()", "x.as_strided((3,), (2,))", "x.unfold(1, 2, 1)", "x.squeeze()", "x.split(1, 1)[2]",
+    "x.unbind(1)[1]", "x.expand(2, 2, 3, 2, 2)", "x.detach()", "x.view(dtype=t.int64)", "x.roll(1)", "x.flip(1)",
+    "x.tril()",
+])  # fmt: skip
 def test_hidden_order_is_never_seen(case):
     function = expression(case)
     x, a = hidden()
@@ -323,7 +356,9 @@ def test_writes_through_views_change_history(case):
         assert gradgradcheck(lambda v: run(lamina, v), x)
 
 
-@pytest.mark.parametrize("split", ["y.split(2)", "y.chunk(2)", "y.unbind()", "y.tensor_split(2)", "y.split([1, 2])"])
+@pytest.mark.parametrize("split", [
+    "y.split(2)", "y.chunk(2)", "y.unbind()", "y.tensor_split(2)", "y.split([1, 2])",
+])
 def test_parts_of_a_split_can_be_written(split):
     """PyTorch refuses this; here it means what writing to the same slice means."""
     x = lamina.tensor(numbers(3, 4), requires_grad=True)
@@ -342,15 +377,19 @@ def test_parts_of_a_split_can_be_written(split):
 
 def test_a_view_of_a_base_in_another_order_can_be_written():
     """The gradient's memory must be laid out so that the view can be found again in it."""
-    for case in (
-        "(lambda y: (y.permute(0, 2, 3, 1).view(2, 12)[:, 1:7].mul_(3), y * y)[1])((x * 2).contiguous(memory_format=t.channels_last))",
-        "(lambda y: (y.t().view(-1)[3:7].mul_(3), y * y)[1])((x.view(4, 6) * 2).t())",
-    ):
-        compare(expression(case), numbers(2, 3, 2, 2))
+
+    def run(t, x):
+        y = (x * 2).contiguous(memory_format=t.channels_last)
+        y.permute(0, 2, 3, 1).view(2, 12)[:, 1:7].mul_(3)
+        return y * y
+
+    compare(run, numbers(2, 3, 2, 2))
+    compare(expression("(lambda y: (y.t().view(-1)[3:7].mul_(3), y * y)[1])((x.view(4, 6) * 2).t())"), numbers(2, 3, 2, 2))
 
 
 def test_a_leaf_cannot_be_written():
-    for case in ("x[0].mul_(2)", "x.view(-1).zero_()", "x.t().fill_(1.)", "x.zero_()", "x.unsqueeze_(0)", "x.transpose_(0, 1)"):
+    for case in ("x[0].mul_(2)", "x.view(-1).zero_()", "x.t().fill_(1.)", "x.zero_()", "x.unsqueeze_(0)",
+                 "x.transpose_(0, 1)"):
         torch = need_torch()
         for t in (torch, lamina):
             with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
@@ -377,8 +416,10 @@ def test_a_backward_notices_a_write_through_a_view():
             z.backward()
 
 
-@pytest.mark.parametrize("case", ["x.unsqueeze_(0)", "x.squeeze_()", "x.squeeze_(0)", "x.t_()", "x.transpose_(0, 1)", "x.swapaxes_(0, -1)",
-                                  "x.as_strided_((2, 2), (1, 1))", "x[1:].unsqueeze_(-1)", "x.swapdims_(0, 1)"])  # fmt: skip
+@pytest.mark.parametrize("case", [
+    "x.unsqueeze_(0)", "x.squeeze_()", "x.squeeze_(0)", "x.t_()", "x.transpose_(0, 1)", "x.swapaxes_(0, -1)",
+    "x.as_strided_((2, 2), (1, 1))", "x[1:].unsqueeze_(-1)", "x.swapdims_(0, 1)",
+])  # fmt: skip
 def test_in_place_changes_of_shape(case):
     compare(lambda t, x: expression(case)(t, x * 2), numbers(3, 4))
     x = lamina.zeros(3, 4)
@@ -399,9 +440,12 @@ def test_resize():
 def test_names_of_nodes():
     x = lamina.zeros(3, 4, requires_grad=True)
     for tensor, name in [
-        (x[0], "SelectBackward0"), (x[0, 1:], "SliceBackward0"), (x[1:, 0], "SelectBackward0"), (x[None], "UnsqueezeBackward0"),
-        (x.view(4, 3), "ViewBackward0"), (x.t().reshape(12), "UnsafeViewBackward0"), (x.permute(1, 0), "PermuteBackward0"),
-        (x.transpose(0, 1), "TransposeBackward0"), (x.expand(2, 3, 4), "ExpandBackward0"), (x.split(2)[0], "SplitBackward0"),
+        (x[0], "SelectBackward0"), (x[0, 1:], "SliceBackward0"), (x[1:, 0], "SelectBackward0"),
+        (x[None], "UnsqueezeBackward0"),
+        (x.view(4, 3), "ViewBackward0"), (x.t().reshape(12), "UnsafeViewBackward0"),
+        (x.permute(1, 0), "PermuteBackward0"),
+        (x.transpose(0, 1), "TransposeBackward0"), (x.expand(2, 3, 4), "ExpandBackward0"),
+        (x.split(2)[0], "SplitBackward0"),
         (x.unbind()[0], "UnbindBackward0"), (x.diagonal(), "DiagonalBackward0"), (x.repeat(1, 2), "RepeatBackward0"),
     ]:  # fmt: skip
         assert tensor.grad_fn.name() == name

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "parts", "join", "indexing", "gathering", "sorting", "reduction",
+    "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering", "sorting", "reduction",
     "extremes", "scan", "linalg", "einsum", "decomposition", "random", "activation", "conv", "pad",
     "pooling", "norm", "dropout", "loss", "rnn",
 )  # fmt: skip

@@ -29,7 +29,8 @@ def _same_dtype(x: Any, source: Any, name: str) -> None:
         )
 
 
-def _in_range(index: np.ndarray, dim: int, n: int, error: type[Exception] = RuntimeError, low: int = 0, head: str = "") -> None:
+def _in_range(index: np.ndarray, dim: int, n: int, error: type[Exception] = RuntimeError, low: int = 0,
+              head: str = "") -> None:
     """Raise for the first index outside [low, n)."""
     if index.size and (index.min() < low or index.max() >= n):
         bad = index[(index < low) | (index >= n)][0]
@@ -264,7 +265,8 @@ def scatter(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = N
     return r if out is None else store(out, r)
 
 
-def scatter_(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Any:
+def scatter_(input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None,
+             reduce: str | None = None) -> Any:
     """In-place form of :func:`scatter`."""
     if reduce is not None:
         return _scatter_inplace(input, dim, index, src, value=value, reduce=reduce)
@@ -585,7 +587,8 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 FUNCTIONS = (
-    "gather", "scatter", "scatter_add", "scatter_reduce", "take_along_dim", "index_select", "index_add", "index_copy", "index_fill",
+    "gather", "scatter", "scatter_add", "scatter_reduce", "take_along_dim", "index_select", "index_add", "index_copy",
+    "index_fill",
     "index_reduce",
 )  # fmt: skip
 METHODS = (*FUNCTIONS, "scatter_", "scatter_add_", "index_add_", "index_fill_")

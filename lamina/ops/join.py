@@ -379,7 +379,8 @@ def dsplit(input: Any, indices_or_sections: Any) -> tuple:
 
 
 METHODS = (
-    "split", "split_with_sizes", "chunk", "unsafe_chunk", "unsafe_split", "unbind", "tensor_split", "hsplit", "vsplit",
+    "split", "split_with_sizes", "chunk", "unsafe_chunk", "unsafe_split", "unbind", "tensor_split", "hsplit",
+    "vsplit",
     "dsplit",
 )  # fmt: skip
 FUNCTIONS = (

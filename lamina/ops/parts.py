@@ -11,7 +11,19 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME, check_device, int64, to_numpy
 from lamina.autograd.graph import Op, Variable, ViewOp, wrap
 from lamina.engine import kernels as k
 from lamina.ops.shape import (
-    Look, _integer, _tensor, expand, flatten, permute, reshape, sizes, strided, tensor_list, transpose, unsqueeze, view, wrap_dim,
+    Look,
+    _integer,
+    _tensor,
+    expand,
+    flatten,
+    reshape,
+    sizes,
+    strided,
+    tensor_list,
+    transpose,
+    unsqueeze,
+    view,
+    wrap_dim,
     wrap_dims,
 )  # fmt: skip
 
@@ -20,6 +32,8 @@ from lamina.ops.shape import (
 
 class Slice(Look):
     """x[index] for an index of integers, slices, ``None`` and an ellipsis;   dL/dx = g in its place, 0 elsewhere"""
+
+    arguments: tuple
 
     @staticmethod
     def look(a, index):
@@ -347,8 +361,8 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, outpu
         counts = np.broadcast_to(counts.reshape(()), (shape[d],))
     if counts.shape[0] != shape[d]:
         raise RuntimeError(
-            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.shape[0]} and input.size({d}) "
-            f"= {shape[d]}"
+            f"repeats must have the same size as input along dim, but got repeats.size(0) = {counts.shape[0]} and "
+            f"input.size({d}) = {shape[d]}"
         )
     where = _repeated(counts)
     _check_output_size(output_size, where.size)
@@ -428,12 +442,14 @@ def _indices(find: Any, name: str, row: int, col: int, offset: int, dtype: Any, 
     return wrap(np.stack(find(row, offset, col)).astype(to_numpy(int64 if dtype is None else dtype)))
 
 
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, **_layout: Any) -> Any:
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+                 **_layout: Any) -> Any:
     """The (2, n) indices of the lower triangle of a ``row`` × ``col`` matrix, row by row."""
     return _indices(np.tril_indices, "tril_indices", row, col, offset, dtype, device)
 
 
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None, **_layout: Any) -> Any:
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = None, device: Any = None,
+                 **_layout: Any) -> Any:
     """The (2, n) indices of the upper triangle of a ``row`` × ``col`` matrix, row by row."""
     return _indices(np.triu_indices, "triu_indices", row, col, offset, dtype, device)
 
@@ -477,7 +493,8 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple:
             raise RuntimeError("meshgrid expects all tensors to have the same dtype")
     if indexing is None:
         warnings.warn(
-            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", UserWarning, stacklevel=2
+            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.", UserWarning,
+            stacklevel=2
         )
         indexing = "ij"
     if indexing not in ("ij", "xy"):
@@ -508,12 +525,15 @@ def cartesian_prod(*tensors: Any) -> Any:
 
 
 FUNCTIONS = (
-    "narrow", "select", "diagonal", "diag", "diag_embed", "diagflat", "flip", "fliplr", "flipud", "rot90", "roll", "tile",
-    "repeat_interleave", "tril", "triu", "tril_indices", "triu_indices", "atleast_1d", "atleast_2d", "atleast_3d", "meshgrid",
+    "narrow", "select", "diagonal", "diag", "diag_embed", "diagflat", "flip", "fliplr", "flipud", "rot90", "roll",
+    "tile",
+    "repeat_interleave", "tril", "triu", "tril_indices", "triu_indices", "atleast_1d", "atleast_2d", "atleast_3d",
+    "meshgrid",
     "cartesian_prod",
 )  # fmt: skip
 METHODS = (
-    "narrow", "select", "diagonal", "diag", "diag_embed", "diagflat", "flip", "fliplr", "flipud", "rot90", "roll", "tile", "repeat",
+    "narrow", "select", "diagonal", "diag", "diag_embed", "diagflat", "flip", "fliplr", "flipud", "rot90", "roll",
+    "tile", "repeat",
     "repeat_interleave", "tril", "triu", "unfold",
 )  # fmt: skip
 INPLACE = ("tril", "triu")

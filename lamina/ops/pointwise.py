@@ -748,7 +748,7 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
         return Clone.apply(input)
     if memory_format is _dtypes.contiguous_format:
         return Contiguous.apply(input)
-    from lamina.ops.shape import to_memory_format
+    from lamina.ops.layout import to_memory_format
 
     return to_memory_format(input, memory_format, copy=True)
 

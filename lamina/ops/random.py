@@ -16,7 +16,7 @@ from lamina.autograd.graph import Op, Variable, bump, check_writable, mode, over
 from lamina.engine import memory
 from lamina.ops import pointwise
 from lamina.ops.creation import _check, finish, size_of
-from lamina.ops.shape import resize_
+from lamina.ops.layout import resize_
 from lamina.random import distributions as draw
 from lamina.random import sampling
 from lamina.random.generator import Generator

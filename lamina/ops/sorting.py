@@ -242,7 +242,8 @@ def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return
     return _unique(k.unique, input, dim, return_inverse, return_counts, "unique")
 
 
-def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False,
+                       dim: int | None = None) -> Any:
     """The first of each run of equal elements (or slices of ``dim``); with them, if asked for, the runs and their lengths."""
     return _unique(k.unique_consecutive, input, dim, return_inverse, return_counts, "unique_consecutive")
 

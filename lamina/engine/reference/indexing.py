@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "index", "index_put", "index_select", "index_add", "index_copy", "gather", "scatter", "scatter_add", "scatter_reduce",
+    "index", "index_put", "index_select", "index_add", "index_copy", "gather", "scatter", "scatter_add",
+    "scatter_reduce",
     "masked_fill", "fill", "copy", "nonzero", "one_hot",
 ]  # fmt: skip
 
@@ -50,7 +51,8 @@ def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, in
     if single is not None and indices[single].dtype.kind == "b":  # type: ignore[union-attr]
         y[_place(indices)] += value
         return y
-    axes, arrays = [], []
+    axes: list[int] = []
+    arrays: list[ndarray] = []
     axis = 0
     for i in indices:  # masks as integers
         if i is None:
@@ -63,7 +65,7 @@ def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, in
             axes.append(axis)
             arrays.append(i)
             axis += 1
-    arrays = np.broadcast_arrays(*arrays) if len(arrays) > 1 else arrays
+    arrays = list(np.broadcast_arrays(*arrays)) if len(arrays) > 1 else arrays
     where, rank = arrays[0].shape, arrays[0].ndim
     rest = [d for d in range(y.ndim) if d not in axes]
     adjacent = axes[-1] - axes[0] + 1 == len(axes)
@@ -124,7 +126,8 @@ def index_add(x: ndarray, dim: int, index: ndarray, source: ndarray, into: bool)
 def index_copy(x: ndarray, dim: int, index: ndarray, source: ndarray, into: bool) -> ndarray:
     """``x`` with slice ``index[i]`` replaced by slice i of ``source`` (or by a number)."""
     y = x if into else x.copy()
-    y[(*(slice(None),) * dim, index)] = source
+    place: Any = (*(slice(None),) * dim, index)
+    y[place] = source
     return y
 
 
@@ -163,11 +166,13 @@ def scatter(x: ndarray, dim: int, index: ndarray, source: Any, into: bool) -> nd
 
 def _flat_positions(shape: tuple[int, ...], dim: int, index: ndarray) -> ndarray:
     """Positions in a row-major array of ``shape`` of the elements that ``index`` stands for along ``dim``."""
-    where = np.zeros((), np.int64)
+    where: Any = None
     step = 1
     for d in range(len(shape) - 1, -1, -1):
         own = index if d == dim else np.arange(index.shape[d]).reshape((-1,) + (1,) * (len(shape) - d - 1))
-        where = where + own * step
+        if step != 1:
+            own = own * np.int64(step)
+        where = own if where is None else where + own
         step *= shape[d]
     return where
 

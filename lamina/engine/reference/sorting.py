@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "sort", "argsort", "topk", "kth_index", "median_index", "mode_index", "unique", "unique_consecutive", "searchsorted", "histc",
+    "sort", "argsort", "topk", "kth_index", "median_index", "mode_index", "unique", "unique_consecutive",
+    "searchsorted", "histc",
     "bincount", "isin",
 ]  # fmt: skip
 
@@ -220,7 +221,8 @@ def searchsorted(boundaries: ndarray, x: ndarray, right: bool) -> ndarray:
         return np.asarray(np.searchsorted(boundaries, x, side))
     out = np.empty(x.shape, np.int64)
     rows = zip(
-        boundaries.reshape(-1, boundaries.shape[-1]), x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1]), strict=True
+        boundaries.reshape(-1, boundaries.shape[-1]), x.reshape(-1, x.shape[-1]), out.reshape(-1, x.shape[-1]),
+        strict=True
     )
     for row, values, places in rows:
         places[...] = np.searchsorted(row, values, side)
