@@ -17,6 +17,8 @@ from functools import lru_cache
 from math import inf, prod
 from typing import Any
 
+import numpy as np
+
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable
 from lamina.engine import kernels as k
@@ -208,23 +210,31 @@ class PlaneGather(Op):
         return PlaneAdd.apply(grad, *ctx.saved, ctx.spatial)
 
 
-class Root(Op):
-    """y = s^(1/p);   dL/ds = g·s^(1/p − 1)/p, but 0 where s = 0: the norm of a window of zeros has no slope"""
+class LPPool(Op):
+    """y = (Σxᵖ)^(1/p);   dL/dx = (g·y^(1 − p), spread)·x^(p − 1), but 0 where the sum is: a window of zeros has no slope"""
 
-    elementwise = True
+    keeps_output = True
 
     @staticmethod
-    def forward(ctx, s, norm):
-        ctx.save(s)
-        ctx.norm = norm
-        return k.pow(s._a, 1.0 / norm)
+    def forward(ctx, x, norm, kernel, stride, padding, size, divisor, scale):
+        ctx.save(x)
+        a = x._a
+        ctx.norm, ctx.scale = norm, scale
+        ctx.settings = a.shape[2:], kernel, stride, padding, False, divisor, not a.flags.c_contiguous
+        total = k.avg_pool(k.pow(a, norm), kernel, stride, padding, size, False, divisor)
+        return k.pow(total if scale == 1 else k.mul(total, scale), 1.0 / norm)
 
     @staticmethod
     def backward(ctx, grad):
-        (s,) = ctx.saved
-        zero = p.eq(s, 0.0)
-        slope = p.pow(p.where(zero, 1.0, s), 1.0 / ctx.norm - 1.0) * (1.0 / ctx.norm)
-        return p.where(zero, 0.0, grad * slope), None
+        (x,), y, norm = ctx.saved, ctx.output, ctx.norm
+        zero = p.eq(y, 0.0 if norm > 0 else inf)
+        y = p.where(zero, 1.0, y)
+        share = p.where(zero, 0.0, grad / y if norm == 2 else grad * p.pow(y, 1.0 - norm))
+        spread = AvgPoolBackward.apply(share if ctx.scale == 1 else share * ctx.scale, *ctx.settings)
+        return spread if norm == 1 else spread * (x if norm == 2 else p.pow(x, norm - 1.0))
+
+    def name(self) -> str:
+        return f"LPPool{len(self.settings[0])}DBackward0"
 
 
 # -- the functions -------------------------------------------------------------------------------------------------
@@ -292,13 +302,13 @@ def _lp_pool(ndim: int) -> Callable[..., Any]:
             sign = 1 if norm_type > 0 else -1
             y = _batched(MaxPool, ndim, p.abs(input) * sign, kernel, stride, padding, dilation, size, False)
             return y * sign
-        powers = p.pow(input, norm_type)
+        # A window that sticks out counts as PyTorch has it: its mean is scaled up to a whole window's sum.
         whole = all((n - 1) * s + t <= length for n, s, t, length in zip(size, stride, kernel, input._a.shape[-ndim:], strict=True))
-        if whole and powers._a.dtype.kind == "f":
-            total = _batched(AvgPool, ndim, powers, kernel, stride, padding, size, False, 1)
-        else:  # PyTorch scales the mean of a window that sticks out up to that of a whole one
-            total = _batched(AvgPool, ndim, powers, kernel, stride, padding, size, False, None) * prod(kernel)
-        return Root.apply(total if total._a.dtype.kind == "f" else total * 1.0, norm_type)
+        if input._a.dtype.kind == "f":
+            divisor, scale = (1, 1) if whole else (None, prod(kernel))
+            return _batched(LPPool, ndim, input, norm_type, kernel, stride, padding, size, divisor, scale)
+        means = _batched(AvgPool, ndim, p.pow(input, norm_type), kernel, stride, padding, size, False, None)
+        return p.pow(means * prod(kernel), 1.0 / norm_type)
 
     return _named(lp_pool, name, "p-norm of each window, (Σxᵖ)^(1/p),", ndim, "LPPool")
 
@@ -607,11 +617,10 @@ def _indices(name: str, shape: Ints, indices: Any, size: Ints) -> Any:
             f"{name}: expected shape of indices to be same as that of the input tensor ({list(shape)}) but got indices tensor with "
             f"shape: {list(at.shape)}"
         )
-    if at.size:
-        low, high = at.min(), at.max()
-        if low < 0 or high >= prod(size):
-            wrong = low if low < 0 else high
-            raise RuntimeError(f"{name}: found an invalid max index: {wrong} (output volumes are of size {'x'.join(map(str, size))})")
+    if at.size and at.view(np.uint64).max() >= prod(size):  # a negative one is very large as well
+        wrong = at.min() if at.min() < 0 else at.max()
+        volume = "x".join(map(str, size))
+        raise RuntimeError(f"{name}: found an invalid max index: {wrong} (output volumes are of size {volume})")
     return at
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
-from lamina.engine.reference.pooling import block_size, taps_dtype
+from lamina.engine.reference.pooling import block_size
 
 from . import abi
 from .core import (
@@ -123,12 +123,13 @@ def _backward(forward: Any, alg: int, shape: Ints, size: Ints, window: Window) -
 class _Pool:
     """A pooling with the ways into and out of its layout."""
 
-    __slots__ = ("way", "pool", "shape", "out", "taps_out")
+    __slots__ = ("way", "pool", "shape", "out", "kind", "taps_out")
 
     def __init__(self, way: _Way, pool: Plan, size: Ints, taps: int | None = None) -> None:
         self.way, self.pool = way, pool
         self.shape = (*way.shape[:2], *size)
         self.out = reorder_plan(channels_last_desc(self.shape), plain_desc(self.shape)) if way.plain else None
+        self.kind = np.uint8 if taps == abi.U8 else np.int32
         self.taps_out = None
         if way.plain and taps is not None:
             self.taps_out = reorder_plan(channels_last_desc(self.shape, taps), plain_desc(self.shape, taps))
@@ -158,10 +159,13 @@ def _max_pool_taps(shape: Ints, strides: Ints, kernel: Ints, stride: Ints, paddi
     way, window = _way(shape, strides), (kernel, stride, padding)
     forward = _forward(True, abi.POOLING_MAX, way.shape, size, window)
     pool = plan(forward, abi.SRC, abi.DST, abi.WORKSPACE)
-    kind = abi.U8 if taps_dtype(kernel, (1,)) is np.uint8 else abi.S32
-    if pool is None or not pool.desc(abi.WORKSPACE).equals(channels_last_desc((*way.shape[:2], *size), kind)):
+    if pool is None:
         return None
-    return _Pool(way, pool, size, kind)
+    lies = pool.desc(abi.WORKSPACE)
+    for kind in (abi.U8, abi.S32):
+        if lies.equals(channels_last_desc((*way.shape[:2], *size), kind)):
+            return _Pool(way, pool, size, kind)
+    return None
 
 
 @plans
@@ -220,10 +224,9 @@ def _largest(found: Any, x: ndarray, kernel: Ints, stride: Ints, padding: Ints, 
     if found is _max_pool:
         pooling.pool.run(lies, y)
         return pooling.leave(y, shape) if _is_exact(lies, y) else NotImplemented
-    kind = taps_dtype(kernel, (1,))
-    taps = empty(pooling.shape, kind, channels_last=True)
+    taps = empty(pooling.shape, pooling.kind, channels_last=True)
     pooling.pool.run(lies, y, taps)
-    return (pooling.leave(y, shape), pooling.leave(taps, shape, kind)) if _is_exact(lies, y) else NotImplemented
+    return (pooling.leave(y, shape), pooling.leave(taps, shape, pooling.kind)) if _is_exact(lies, y) else NotImplemented
 
 
 @fast(min_size=100)
