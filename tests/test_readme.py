@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_both_languages_say_the_same():
         return re.findall(r"\d+(?:\.\d+)?", text(name).split(begin)[1].split(end)[0])
 
     assert measured(english) == measured(chinese)
+
+
+def test_speeds_are_those_of_the_recorded_run(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    report = pytest.importorskip("benchmarks.report", reason="needs the checkout")
+    if not report.LATEST.exists():
+        assert "<!-- measured: begin -->\n<!-- measured: end -->" in text(READMES[0])
+        return
+    table = report.table(json.loads(report.LATEST.read_text(encoding="utf-8")))
+    assert table in text(READMES[0])
 
 
 @pytest.mark.parametrize(
