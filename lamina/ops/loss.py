@@ -325,7 +325,7 @@ class MseLossBackward(Op):
     def backward(ctx, h):
         grad, x, y = ctx.saved
         dg = (x - y) * h * ctx.factor if ctx.needs(0) else None
-        d = grad * h * ctx.factor if ctx.needs(1) or ctx.needs(2) else None
+        d: Any = grad * h * ctx.factor if ctx.needs(1) or ctx.needs(2) else None
         return dg, d, (-d if ctx.needs(2) else None), None
 
 

@@ -115,7 +115,11 @@ def cross_entropy(
     was divided by.
     """
     dtype, classes = x.dtype, x.shape[1]
-    shifted, e, total_e = _quick_exponentials(x) if x.ndim == 2 and x.size <= SMALL else (None, None, None)
+    shifted: Any = None
+    e: Any = None
+    total_e: Any = None
+    if x.ndim == 2 and x.size <= SMALL:
+        shifted, e, total_e = _quick_exponentials(x)
     if e is None:
         shifted = np.subtract(x, np.maximum.reduce(x, axis=1, keepdims=True, initial=-np.inf), out=empty_like(x))
     rows = np.negative(take_class(shifted, target))
