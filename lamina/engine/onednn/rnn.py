@@ -163,6 +163,11 @@ def _kept_swapped(w: ndarray, version: Any) -> ndarray:
     return made
 
 
+def _tame(*arrays: ndarray) -> bool:
+    """Whether no product of these can overflow or be NaN: oneDNN's ReLU makes 0 of NaN, which must not be lost."""
+    return all(a.size == 0 or bool(np.abs(a).max() < 1e15) for a in arrays)
+
+
 def _bias(b_ih: ndarray | None, b_hh: ndarray | None, cell: str, h: int) -> ndarray:
     if b_ih is None or b_hh is None:
         return np.zeros((4 if cell == "gru" else GATES[cell]) * h, F32)
@@ -187,9 +192,12 @@ def rnn_layer(
     w_ih, w_hh = np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh)
     if mode == "gru":
         w_ih, w_hh = (_kept_swapped(w, v) for w, v in zip((w_ih, w_hh), versions, strict=True))
-    return run(
+    if mode == "relu" and not _tame(x, h0, w_ih, w_hh, bias):
+        return NotImplemented
+    result = run(
         np.ascontiguousarray(x), np.ascontiguousarray(h0), None if s0 is None else np.ascontiguousarray(s0), w_ih, w_hh, bias, versions
     )
+    return result if mode != "relu" or _tame(result[0]) else NotImplemented
 
 
 @fast()

@@ -43,7 +43,7 @@ def _steps(sizes: Any, reverse: bool) -> list[tuple[int, int]]:
 
 def _sigmoid(x: ndarray) -> ndarray:
     """σ in place."""
-    np.negative(x, out=x)
+    np.multiply(x, x.dtype.type(-1), out=x)  # NumPy 2.4's negative is wrong in place on some strided arrays
     np.exp(x, out=x)
     x += x.dtype.type(1)
     return np.reciprocal(x, out=x)
