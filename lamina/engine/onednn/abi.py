@@ -221,3 +221,9 @@ def dims(values: Sequence[int]) -> Any:
     if len(values) > MAX_NDIM:
         raise ValueError(f"oneDNN takes at most {MAX_NDIM} dimensions, got {len(values)}")
     return Dims(*values)
+
+
+def instructions() -> str:
+    """The processor's instruction set that oneDNN generates code for."""
+    number = library().dll.dnnl_get_effective_cpu_isa()
+    return ISAS.get(number, hex(number))
