@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,13 @@ _maximum: Any = np.maximum.reduce
 _minimum: Any = np.minimum.reduce
 _or: Any = np.logical_or.reduce
 _and: Any = np.logical_and.reduce
-F16, F32, I64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.int64)
+F16, F32, F64, I64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 
 
 # -- sums ----------------------------------------------------------------------------------------------------------
 
-_MATRIX = 4096  # from this size on it pays to look for a matrix product in a sum
-_BLOCK = 512  # rows that one product adds up: few enough that rounding errors stay near those of pairwise addition
+_MATRIX = 8192  # from this size on it pays to look for matrix products in a sum
+_BLOCK = 1024  # numbers that one product adds up: few enough that rounding errors stay near those of pairwise addition
 
 
 def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -> Any:  # noqa: A001
@@ -36,49 +37,88 @@ def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -
     if dtype is None:
         if x.dtype is F16:
             return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
-        if x.size >= _MATRIX and axes is not None and x.dtype.kind == "f":
-            return _wide_sum(x, axes, keepdims)
+        if x.size >= _MATRIX and (x.dtype is F32 or x.dtype is F64):
+            how = _as_products(x.shape, x.strides, x.itemsize, axes)
+            if how is not None:
+                y = _sum_by_products(x, *how)
+                return y.reshape([1 if axes is None or i in axes else n for i, n in enumerate(x.shape)]) if keepdims else y
         dtype = x.dtype
     elif dtype is F16:
         return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
     return _add(x, axis=axes, keepdims=keepdims, dtype=dtype)
 
 
-def _wide_sum(x: ndarray, axes: tuple[int, ...], keepdims: bool) -> Any:
-    """A sum whose innermost axis in memory is kept, as products with a row of ones.
+@lru_cache(maxsize=1024)
+def _as_products(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int, axes: Axes) -> tuple | None:
+    """How to see a sum over a dense array as products with ones, or ``None`` if it is no such array.
 
-    NumPy adds such rows one after the other, where errors grow with their number, and slowly if rows are short.
+    (axes in the order of memory, lengths of the groups of neighbours that are all summed or all kept, whether the last group
+    is summed, lengths of the axes that are kept in the order of memory, how to put these in order).
     """
-    order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
-    groups: list[list[Any]] = []  # adjacent axes of one kind as one: [reduced, length]
-    step = x.itemsize
+    order = sorted(range(len(shape)), key=lambda i: -strides[i])
+    groups: list[list[Any]] = []  # from the innermost on: [summed, length]
+    step = itemsize
     for i in reversed(order):
-        n, reduced = x.shape[i], i in axes
+        n, summed = shape[i], axes is None or i in axes
         if n == 1:
             continue
-        if x.strides[i] != step:
-            return _add(x, axis=axes, keepdims=keepdims)
+        if strides[i] != step:
+            return None
         step *= n
-        if groups and groups[-1][0] is reduced:
+        if groups and groups[-1][0] is summed:
             groups[-1][1] *= n
         else:
-            groups.append([reduced, n])
-    if len(groups) < 2 or groups[0][0]:
-        return _add(x, axis=axes, keepdims=keepdims)
-    y = x.transpose(order).reshape([n for _, n in reversed(groups)])
-    rows = y.shape[-2]
-    if rows <= _BLOCK:
-        y = product(np.ones((1, rows), x.dtype), y)[..., 0, :]
-    else:
-        whole = rows // _BLOCK * _BLOCK
-        blocks = y[..., :whole, :].reshape(*y.shape[:-2], -1, _BLOCK, y.shape[-1])
-        total = _add(product(np.ones((1, _BLOCK), x.dtype), blocks)[..., 0, :], axis=-2)
-        y = total + _add(y[..., whole:, :], axis=-2) if whole < rows else total
-    y = _add(y, axis=tuple(range(y.ndim - 3, -1, -2)))  # the groups that are left: ..., reduced, kept, kept
-    kept = [i for i in order if i not in axes]
+            groups.append([summed, n])
+    if not groups or groups == [[False, groups[0][1]]]:
+        return None
+    kept = [i for i in order if axes is not None and i not in axes]
     back = sorted(range(len(kept)), key=kept.__getitem__)
-    y = y.reshape([x.shape[i] for i in kept]).transpose(back)
-    return y.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if keepdims else y
+    return order, [n for _, n in reversed(groups)], groups[0][0], [shape[i] for i in kept], back
+
+
+def _sum_by_products(x: ndarray, order: list[int], lengths: list[int], inner: bool, kept: list[int], back: list[int]) -> Any:
+    """A sum as products with rows or columns of ones.
+
+    NumPy adds rows that are kept one after the other, where rounding errors grow with their number, and is slow where rows
+    are short; BLAS is neither.
+    """
+    y = x.transpose(order).reshape(lengths)
+    if inner:
+        y = _sum_rows(y)
+        rest = range(y.ndim - 2, -1, -2)  # the groups that are left: ..., summed, kept
+    else:
+        y = _sum_columns(y)
+        rest = range(y.ndim - 3, -1, -2)  # ..., summed, kept, kept
+    if rest:
+        y = _add(y, axis=tuple(rest))
+    return y.reshape(kept).transpose(back)
+
+
+def _sum_rows(x: ndarray) -> Any:
+    """Σ over the last axis of a plain array."""
+    n = x.shape[-1]
+    if n <= 2 * _BLOCK:
+        return product(x.reshape(-1, n), _ones(n, x.dtype)).reshape(x.shape[:-1])
+    whole = n // _BLOCK * _BLOCK
+    parts = x[..., :whole].reshape(*x.shape[:-1], -1, _BLOCK)
+    total = _add(product(parts, _ones(_BLOCK, x.dtype))[..., 0], axis=-1)
+    return total + _sum_rows(x[..., whole:]) if whole < n else total
+
+
+def _sum_columns(x: ndarray) -> Any:
+    """Σ over the last axis but one of a plain array."""
+    n = x.shape[-2]
+    if n <= 2 * _BLOCK:
+        return product(_ones(n, x.dtype).T, x)[..., 0, :]
+    whole = n // _BLOCK * _BLOCK
+    parts = x[..., :whole, :].reshape(*x.shape[:-2], -1, _BLOCK, x.shape[-1])
+    total = _add(product(_ones(_BLOCK, x.dtype).T, parts)[..., 0, :], axis=-2)
+    return total + _add(x[..., whole:, :], axis=-2) if whole < n else total
+
+
+@lru_cache(maxsize=256)
+def _ones(n: int, dtype: np.dtype) -> ndarray:
+    return np.ones((n, 1), dtype)
 
 
 def count(shape: tuple[int, ...], axes: Axes) -> int:
