@@ -24,8 +24,9 @@ from lamina.ops.decomposition import (
     svd,
     svdvals,
 )  # fmt: skip
-from lamina.ops.linalg import cross as _cross
-from lamina.ops.linalg import matmul, matrix_power, multi_dot
+from lamina.ops.linalg import matmul
+from lamina.ops.products import cross as _cross
+from lamina.ops.products import matrix_power, multi_dot
 from lamina.ops.reduction import sum as _sum
 from lamina.ops.reduction import vector_norm
 

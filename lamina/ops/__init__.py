@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering", "sorting", "reduction",
-    "extremes", "scan", "linalg", "einsum", "decomposition", "random", "activation", "conv", "pad",
-    "pooling", "norm", "dropout", "loss", "rnn",
+    "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering",
+    "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg", "products", "einsum",
+    "decomposition", "random", "activation", "conv", "pad", "pooling", "norm", "dropout", "loss", "rnn",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
