@@ -21,7 +21,9 @@ from lamina.engine.onednn import core
 from lamina.engine.reference import conv as reference
 
 # torch pads a copy of the input for these, and says so; it also warns of initialising layers without weights
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths", "ignore:Initializing zero-element")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel lengths", "ignore:Initializing zero-element"
+)
 
 RNG = np.random.default_rng(7)
 NDIMS = (1, 2, 3)
@@ -122,15 +124,24 @@ def test_transposed_convolution_matches_torch(each_engine, name, ndim, dtype):
             lambda m, x, w, b: getattr(m.nn.functional, f"conv_transpose{ndim}d")(x, w, b, **chosen), x, w, b,
             **tolerance(dtype, max(terms, x.size // x.shape[1]) * 4),
         )  # fmt: skip
-    if each_engine == "onednn" and dtype == "float32" and core.available() and name != "output_padding_by_dilation":
-        assert used["conv_backward_input"][:2] == used["conv"][:2] == used["conv_backward_weight"][:2] == (1, 0)
+    if (
+        each_engine == "onednn"
+        and dtype == "float32"
+        and core.available()
+        and name != "output_padding_by_dilation"
+    ):
+        assert (
+            used["conv_backward_input"][:2] == used["conv"][:2] == used["conv_backward_weight"][:2] == (1, 0)
+        )
 
 
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("ndim", NDIMS)
 def test_without_bias_and_without_batch(each_engine, ndim, transposed):
     name = f"conv_transpose{ndim}d" if transposed else f"conv{ndim}d"
-    x, w, b, chosen, terms = arguments((4, 6, 3, {"stride": 2, "padding": 1, "groups": 2}), ndim, transposed, "float32", batch=())
+    x, w, b, chosen, terms = arguments(
+        (4, 6, 3, {"stride": 2, "padding": 1, "groups": 2}), ndim, transposed, "float32", batch=()
+    )
     bound = tolerance("float32", terms * 4)
     compare(lambda m, x, w: getattr(m.nn.functional, name)(x, w, None, **chosen), x, w, **bound)
     compare(lambda m, x, w, b: getattr(m.nn.functional, name)(x, w, b, **chosen), x, w, b, **bound)
@@ -150,7 +161,9 @@ def test_no_input_channels(each_engine):
     assert y[0, :, 0, 0].tolist() == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("which", ["input", "weight", "bias", "input and weight", "weight and bias", "input and bias"])
+@pytest.mark.parametrize(
+    "which", ["input", "weight", "bias", "input and weight", "weight and bias", "input and bias"]
+)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_only_the_gradients_that_are_wanted(each_engine, which, transposed):
     torch = need_torch()
@@ -158,9 +171,12 @@ def test_only_the_gradients_that_are_wanted(each_engine, which, transposed):
     results = []
     for m in (lamina, torch):
         tensors = {
-            n: m.from_numpy(a.copy()).requires_grad_(n in which) for n, a in {"input": x, "weight": w, "bias": b}.items()
+            n: m.from_numpy(a.copy()).requires_grad_(n in which)
+            for n, a in {"input": x, "weight": w, "bias": b}.items()
         }
-        y = (m.nn.functional.conv_transpose2d if transposed else m.nn.functional.conv2d)(*tensors.values(), **chosen)
+        y = (m.nn.functional.conv_transpose2d if transposed else m.nn.functional.conv2d)(
+            *tensors.values(), **chosen
+        )
         (y * y).sum().backward()
         results.append([t.grad for t in tensors.values()])
     assert_same(*results)
@@ -218,7 +234,9 @@ def test_half_precision(each_engine, transposed):
     x, w, b, chosen, _ = arguments((4, 4, 3, {"stride": 2}), 2, transposed, "float16")
     name = "conv_transpose2d" if transposed else "conv2d"
     # both round a float32 sum once, except that torch rounds between the parts of some sums
-    compare(lambda m, x, w, b: getattr(m.nn.functional, name)(x, w, b, **chosen), x, w, b, rtol=4e-3, atol=2e-2)
+    compare(
+        lambda m, x, w, b: getattr(m.nn.functional, name)(x, w, b, **chosen), x, w, b, rtol=4e-3, atol=2e-2
+    )
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -226,7 +244,9 @@ def test_complex(each_engine, transposed):
     x, w, b, chosen, _ = arguments((4, 4, 3, {"stride": 2, "groups": 2}), 2, transposed, "float64")
     x, w, b = (a + 1j * normal(*a.shape, dtype="float64") for a in (x, w, b))
     name = "conv_transpose2d" if transposed else "conv2d"
-    compare(lambda m, x, w, b: getattr(m.nn.functional, name)(x, w, b, **chosen), x, w, b, rtol=1e-10, atol=1e-10)
+    compare(
+        lambda m, x, w, b: getattr(m.nn.functional, name)(x, w, b, **chosen), x, w, b, rtol=1e-10, atol=1e-10
+    )
 
 
 # -- gradients of gradients ----------------------------------------------------------------------------------------
@@ -366,7 +386,11 @@ LAYERS = [
     ("ConvTranspose1d", (4, 6, 3), {}),
     ("ConvTranspose1d", (4, 6, 4), {"stride": 2, "padding": 1, "groups": 2, "bias": False}),
     ("ConvTranspose2d", (4, 6, 3), {}),
-    ("ConvTranspose2d", (4, 6, (3, 4)), {"stride": (2, 3), "padding": 1, "output_padding": (1, 2), "dilation": (2, 1)}),
+    (
+        "ConvTranspose2d",
+        (4, 6, (3, 4)),
+        {"stride": (2, 3), "padding": 1, "output_padding": (1, 2), "dilation": (2, 1)},
+    ),
     ("ConvTranspose3d", (4, 6, 3), {}),
     ("ConvTranspose3d", (4, 6, (3, 2, 1)), {"stride": 2, "output_padding": 1, "padding": 0}),
 ]
@@ -378,7 +402,9 @@ def make(m, name, args, kwargs):
     return getattr(m.nn, name)(*args, **kwargs)
 
 
-@pytest.mark.parametrize(("name", "args", "kwargs"), LAYERS, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(LAYERS)])
+@pytest.mark.parametrize(
+    ("name", "args", "kwargs"), LAYERS, ids=[f"{n}-{i}" for i, (n, _, _) in enumerate(LAYERS)]
+)
 def test_layer_matches_torch(each_engine, name, args, kwargs):
     torch = need_torch()
     ours, theirs = make(lamina, name, args, kwargs), make(torch, name, args, kwargs)
@@ -421,7 +447,10 @@ def test_output_size(each_engine, size):
 
 @pytest.mark.parametrize("size", [[11, 11], (8, 9), [10], [3, 10, 10], [1, 9, 9, 10, 10]])
 def test_impossible_output_size(size):
-    same_error(lambda m: m.nn.ConvTranspose2d(2, 3, 3, stride=2)(m.zeros(1, 2, 4, 4), output_size=size), match="output.size")
+    same_error(
+        lambda m: m.nn.ConvTranspose2d(2, 3, 3, stride=2)(m.zeros(1, 2, 4, 4), output_size=size),
+        match="output.size",
+    )
 
 
 def test_deepcopy_and_pickle_compute_the_same():
@@ -433,7 +462,9 @@ def test_deepcopy_and_pickle_compute_the_same():
 
 def test_default_weights_in_another_dtype():
     layer = nn.ConvTranspose1d(2, 4, 3, groups=2, dtype=lamina.float64)
-    assert layer.weight.dtype is lamina.float64 and layer.weight.shape == (2, 2, 3) and layer.bias.shape == (4,)
+    assert (
+        layer.weight.dtype is lamina.float64 and layer.weight.shape == (2, 2, 3) and layer.bias.shape == (4,)
+    )
 
 
 def test_a_layer_without_outputs_is_made_as_in_torch():
@@ -481,7 +512,9 @@ def test_bad_settings_raise_at_construction(args, kwargs, message):
 
 
 def test_transposed_convolutions_pad_with_zeros_only():
-    same_error(lambda m: m.nn.ConvTranspose2d(2, 2, 3, padding_mode="reflect"), match='Only "zeros" padding mode')
+    same_error(
+        lambda m: m.nn.ConvTranspose2d(2, 2, 3, padding_mode="reflect"), match='Only "zeros" padding mode'
+    )
     with pytest.raises(TypeError, match="padding must be an int or 2 ints"):
         nn.ConvTranspose2d(2, 2, 3, padding="same")
 
@@ -492,14 +525,17 @@ def zeros(*shape, dtype="float32"):
 
 IMAGE = zeros(1, 3, 8, 8)
 BAD_CALLS = [
-    ("conv2d", (IMAGE, zeros(2, 1, 5, 5)), {}, r"Given groups=1, weight of size \[2, 1, 5, 5\], expected input\[1, 3, 8, 8\] to have 1 channels, but got 3"),
+    ("conv2d", (IMAGE, zeros(2, 1, 5, 5)), {},
+     r"weight of size \[2, 1, 5, 5\], expected input\[1, 3, 8, 8\] to have 1 channels, but got 3"),
     ("conv2d", (IMAGE, zeros(2, 1, 5, 5)), {"groups": 2}, "to have 2 channels, but got 3 channels instead"),
     ("conv2d", (zeros(1, 4, 8, 8), zeros(3, 2, 5, 5)), {"groups": 2}, "expected weight to be divisible by 2"),
     ("conv2d", (zeros(1, 4, 8, 8), zeros(1, 2, 5, 5)), {"groups": 2}, "expected weight to be at least 2"),
-    ("conv2d", (zeros(1, 1, 3, 3), zeros(2, 1, 5, 5)), {}, r"padded input size per channel: \(3 x 3\). Kernel size: \(5 x 5\). Kernel size can't"),
+    ("conv2d", (zeros(1, 1, 3, 3), zeros(2, 1, 5, 5)), {},
+     r"input size per channel: \(3 x 3\). Kernel size: \(5 x 5\). Kernel size can't"),
     ("conv1d", (zeros(1, 1, 3), zeros(2, 1, 5)), {}, r"padded input size per channel: \(3\). Kernel size: \(5\)"),
     ("conv2d", (zeros(1, 1, 5, 5), zeros(2, 1, 3, 3)), {"dilation": 4, "padding": 1}, r"\(7 x 7\). Kernel size: \(9 x 9\)"),
-    ("conv2d", (zeros(3, 3), zeros(2, 3, 5, 5)), {}, r"Expected 3D \(unbatched\) or 4D \(batched\) input to conv2d, but got input of size: \[3, 3\]"),
+    ("conv2d", (zeros(3, 3), zeros(2, 3, 5, 5)), {},
+     r"3D \(unbatched\) or 4D \(batched\) input to conv2d, but got input of size: \[3, 3\]"),
     ("conv2d", (zeros(1, 1, 1, 3, 3), zeros(2, 3, 5, 5)), {}, "Expected 3D"),
     ("conv2d", (IMAGE, zeros(2, 3, 5)), {}, r"weight of size \[2, 3, 5\]"),
     ("conv2d", (zeros(1, 3, 8, 8, dtype="float64"), zeros(2, 3, 5, 5)), {}, "DoubleTensor"),
@@ -513,7 +549,7 @@ BAD_CALLS = [
     ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"padding": -1}, "negative padding"),
     ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"dilation": 0}, "non-positive dilation"),
     ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"groups": 0}, "non-positive groups"),
-    ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"stride": (1, 1, 1)}, "expected stride to be a single integer value or a list of 2 values"),
+    ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"stride": (1, 1, 1)}, "stride to be a single integer value or a list of 2 values"),
     ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"stride": 1.5}, "stride"),
     ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"padding": "some"}, "Invalid padding string"),
     ("conv2d", (IMAGE, zeros(2, 3, 5, 5)), {"padding": "same", "stride": 2}, "padding='same' is not supported"),
@@ -522,10 +558,11 @@ BAD_CALLS = [
     ("conv2d", (IMAGE, None), {}, "'weight' must be Tensor, not NoneType"),
     ("conv2d", (zeros(1, 3, 0, 8), zeros(2, 3, 2, 2)), {"padding": 1}, "Only zero batch or zero channel"),
     ("conv2d", (IMAGE, zeros(0, 3, 5, 5)), {}, "at least 1 at dimension 0"),
-    ("conv_transpose2d", (IMAGE, zeros(2, 1, 5, 5)), {}, r"Given transposed=1, weight of size \[2, 1, 5, 5\], expected input\[1, 3, 8, 8\] to have 2 channels"),
+    ("conv_transpose2d", (IMAGE, zeros(2, 1, 5, 5)), {},
+     r"transposed=1, weight of size \[2, 1, 5, 5\], expected input\[1, 3, 8, 8\] to"),
     ("conv_transpose2d", (IMAGE, zeros(3, 1, 5, 5), zeros(3)), {}, "expected bias to be 1-dimensional with 1 elements"),
     ("conv_transpose2d", (IMAGE, zeros(3, 1, 5, 5)), {"groups": 2}, "expected weight to be divisible by 2"),
-    ("conv_transpose2d", (IMAGE, zeros(3, 1, 5, 5)), {"output_padding": 1}, "output padding must be smaller than either stride or dilation"),
+    ("conv_transpose2d", (IMAGE, zeros(3, 1, 5, 5)), {"output_padding": 1}, "must be smaller than either stride or dilation"),
     ("conv_transpose2d", (IMAGE, zeros(3, 1, 5, 5)), {"output_padding": -1, "stride": 2}, "negative output_padding"),
     ("conv_transpose2d", (IMAGE, zeros(3, 1, 1, 1)), {"padding": 4}, "Output size is too small"),
     ("conv_transpose2d", (IMAGE, zeros(3, 1, 1, 1)), {"padding": "same"}, "must be tuple of ints, not str"),
@@ -566,8 +603,22 @@ def calls(draw):
     dilation = tuple(1 + v % 2 for v in draw(several))
     padding = tuple(zip(draw(several), draw(several), strict=True))
     size = tuple(7 + v for v in draw(several))  # the widest kernel reaches over 7
-    orders = draw(st.tuples(*[st.sampled_from(["plain", "transposed", "channels_last", "strided", "broadcast"])] * 3))
-    return draw(st.integers(1, 2)), c, o, kernel, stride, padding, dilation, groups, size, orders, draw(st.integers(0, 9999))
+    orders = draw(
+        st.tuples(*[st.sampled_from(["plain", "transposed", "channels_last", "strided", "broadcast"])] * 3)
+    )
+    return (
+        draw(st.integers(1, 2)),
+        c,
+        o,
+        kernel,
+        stride,
+        padding,
+        dilation,
+        groups,
+        size,
+        orders,
+        draw(st.integers(0, 9999)),
+    )
 
 
 def laid(rng, shape, order):
@@ -583,17 +634,17 @@ def test_both_forms_of_every_kernel_agree(call):
     n, c, o, kernel, stride, padding, dilation, groups, size, orders, seed = call
     rng = np.random.default_rng(seed)
     x, w = laid(rng, (n, c, *size), orders[0]), laid(rng, (o, c // groups, *kernel), orders[1])
-    how = (stride, padding, dilation, groups)
+    how = stride, padding, dilation, groups
     b_out, b_in = rng.standard_normal(o).astype("f4"), rng.standard_normal(2 * c).astype("f4")[::2]
-    y = reference.conv(x, w, b_out, *how)
+    y = reference.conv(x, w, b_out, how)
     grad = laid(rng, y.shape, orders[2])
     kernels = door.kernels
     pairs = [
-        (kernels.conv, (x, w, b_out, *how, 0)),
-        (kernels.conv, (x, w, None, *how)),
-        (kernels.conv_backward_input, (grad, w, None, size, *how)),
-        (kernels.conv_backward_input, (grad, w, b_in, size, *how, 0)),
-        (kernels.conv_backward_weight, (x, grad, kernel, *how)),
+        (kernels.conv, (x, w, b_out, how, 0)),
+        (kernels.conv, (x, w, None, how)),
+        (kernels.conv_backward_input, (grad, w, None, size, how)),
+        (kernels.conv_backward_input, (grad, w, b_in, size, how, 0)),
+        (kernels.conv_backward_weight, (x, grad, kernel, how)),
         (kernels.conv_arrange, (grad,)),
     ]
     for kernel_pair, args in pairs:
@@ -601,13 +652,17 @@ def test_both_forms_of_every_kernel_agree(call):
         found = kernel_pair.fast(*args)
         assert found is not NotImplemented
         assert found.shape == expected.shape and found.dtype == expected.dtype
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * (1 + float(np.abs(expected).max())))
+        np.testing.assert_allclose(
+            found, expected, rtol=1e-4, atol=1e-5 * (1 + float(np.abs(expected).max()))
+        )
     found, expected = kernels.conv_backward_bias(grad), kernels.conv_backward_bias.reference(grad)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @need_onednn
-@pytest.mark.parametrize("shape", [(3, 7, 31, 17), (1, 5, 1024), (2, 3, 8, 9, 10), (1, 2, 2, 2), (6, 1, 40, 40)])
+@pytest.mark.parametrize(
+    "shape", [(3, 7, 31, 17), (1, 5, 1024), (2, 3, 8, 9, 10), (1, 2, 2, 2), (6, 1, 40, 40)]
+)
 def test_bias_gradient_is_as_exact_as_a_careful_sum(shape):
     grad = np.abs(layouts(shape)["channels_last"])
     expected = grad.astype("f8").sum((0, *range(2, grad.ndim)))
@@ -682,7 +737,12 @@ def test_pad_value(value):
 
 @pytest.mark.parametrize(
     ("mode", "amounts"),
-    [("constant", (1, -1, 2, 0)), ("reflect", (2, 1, -1, 2)), ("replicate", (3, 2, 2, -1)), ("circular", (2, 1, 3, 0))],
+    [
+        ("constant", (1, -1, 2, 0)),
+        ("reflect", (2, 1, -1, 2)),
+        ("replicate", (3, 2, 2, -1)),
+        ("circular", (2, 1, 3, 0)),
+    ],
 )
 def test_pad_gradcheck(mode, amounts):
     x = lamina.from_numpy(normal(1, 2, 3, 4, dtype="float64")).requires_grad_()

@@ -6,14 +6,14 @@ Three operations, each linear in both of its arguments, are closed under differe
     ConvolutionBackwardInput(g, w)   like x   its transpose in x, which is what a transposed convolution computes
     ConvolutionBackwardWeight(x, g)  like w   its transpose in w
 
-The gradient of each is made of the other two, so gradients of gradients need nothing more; the bias is a sum. All take the settings that the
-kernels take: ``stride``, ``padding`` as pairs (before, after), ``dilation``, ``groups``.
+The gradient of each is made of the other two, so gradients of gradients need nothing more; that of the bias is a sum.
+All take the settings that the kernels take: (stride, padding as pairs (before, after), dilation, groups).
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from lamina.ops.pointwise import _conj
 
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
+Settings = tuple[Ints, Pairs, Ints, int]
 
 # -- the operations ------------------------------------------------------------------------------------------------
 
@@ -38,10 +39,10 @@ class Convolution(Op):
     """y = x ⋆ w + b;   dL/dx = g ⋆ᵀ w, dL/dw = x ⋆ g, dL/db = Σg"""
 
     @staticmethod
-    def forward(ctx, x, w, b, stride, padding, dilation, groups):
+    def forward(ctx, x, w, b, settings):
         ctx.save(x, w)
-        ctx.settings = stride, padding, dilation, groups
-        return k.conv(x._a, w._a, b if b is None else b._a, stride, padding, dilation, groups, _version(w))
+        ctx.settings = settings
+        return k.conv(x._a, w._a, b if b is None else b._a, settings, _version(w))
 
     @staticmethod
     def backward(ctx, grad):
@@ -51,9 +52,9 @@ class Convolution(Op):
         if to_x and to_w and not _lies_well(grad._a):
             grad = Arranged.apply(grad)
         if to_x:
-            gx = ConvolutionBackwardInput.apply(grad, _conj(w), None, x._a.shape[2:], *ctx.settings)
+            gx = ConvolutionBackwardInput.apply(grad, _conj(w), None, x._a.shape[2:], ctx.settings)
         if to_w:
-            gw = ConvolutionBackwardWeight.apply(_conj(x), grad, w._a.shape[2:], *ctx.settings)
+            gw = ConvolutionBackwardWeight.apply(_conj(x), grad, w._a.shape[2:], ctx.settings)
         if ctx.needs(2):
             gb = ConvolutionBackwardBias.apply(grad)
         return gx, gw, gb
@@ -63,12 +64,10 @@ class ConvolutionBackwardInput(Op):
     """y = x ⋆ᵀ w + b, of spatial ``size``;   dL/dx = g ⋆ w, dL/dw = g ⋆ x, dL/db = Σg"""
 
     @staticmethod
-    def forward(ctx, x, w, b, size, stride, padding, dilation, groups):
+    def forward(ctx, x, w, b, size, settings):
         ctx.save(x, w)
-        ctx.settings = stride, padding, dilation, groups
-        return k.conv_backward_input(
-            x._a, w._a, b if b is None else b._a, size, stride, padding, dilation, groups, _version(w)
-        )
+        ctx.settings = settings
+        return k.conv_backward_input(x._a, w._a, b if b is None else b._a, size, settings, _version(w))
 
     @staticmethod
     def backward(ctx, grad):
@@ -78,9 +77,9 @@ class ConvolutionBackwardInput(Op):
         if to_x and to_w and not _lies_well(grad._a):
             grad = Arranged.apply(grad)
         if to_x:
-            gx = Convolution.apply(grad, _conj(w), None, *ctx.settings)
+            gx = Convolution.apply(grad, _conj(w), None, ctx.settings)
         if to_w:
-            gw = ConvolutionBackwardWeight.apply(grad, _conj(x), w._a.shape[2:], *ctx.settings)
+            gw = ConvolutionBackwardWeight.apply(grad, _conj(x), w._a.shape[2:], ctx.settings)
         if ctx.needs(2):
             gb = ConvolutionBackwardBias.apply(grad)
         return gx, gw, gb
@@ -93,17 +92,19 @@ class ConvolutionBackwardWeight(Op):
     """dL/dw = x ⋆ g;   given v for it, the gradient to x is g ⋆ᵀ v and that to g is x ⋆ v"""
 
     @staticmethod
-    def forward(ctx, x, grad, kernel_size, stride, padding, dilation, groups):
+    def forward(ctx, x, grad, kernel_size, settings):
         ctx.save(x, grad)
-        ctx.settings = stride, padding, dilation, groups
-        return k.conv_backward_weight(x._a, grad._a, kernel_size, stride, padding, dilation, groups)
+        ctx.settings = settings
+        return k.conv_backward_weight(x._a, grad._a, kernel_size, settings)
 
     @staticmethod
     def backward(ctx, v):
         x, grad = ctx.saved
         return (
-            ConvolutionBackwardInput.apply(grad, _conj(v), None, x._a.shape[2:], *ctx.settings) if ctx.needs(0) else None,
-            Convolution.apply(_conj(x), v, None, *ctx.settings) if ctx.needs(1) else None,
+            ConvolutionBackwardInput.apply(grad, _conj(v), None, x._a.shape[2:], ctx.settings)
+            if ctx.needs(0)
+            else None,
+            Convolution.apply(_conj(x), v, None, ctx.settings) if ctx.needs(1) else None,
         )
 
 
@@ -140,100 +141,86 @@ def _lies_well(a: Any) -> bool:
 # -- the functions -------------------------------------------------------------------------------------------------
 
 
-def _convolution(
-    name: str, ndim: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Any:
-    if not (isinstance(input, Variable) and isinstance(weight, Variable) and (bias is None or isinstance(bias, Variable))):
-        raise _not_a_tensor(name, input=input, weight=weight, bias=bias)
-    x = input._a
-    if x.dtype is not weight._a.dtype or bias is not None and x.dtype is not bias._a.dtype or x.dtype.kind == "b":
-        _check_dtypes(name, input, weight, bias)
-    stride, pairs, dilation = _settings(
-        name, ndim, x.shape, weight._a.shape, None if bias is None else bias._a.shape,
-        _setting(stride, "stride", ndim), padding if type(padding) is str else _setting(padding, "padding", ndim),
-        _setting(dilation, "dilation", ndim), groups,
-    )  # fmt: skip
-    if x.ndim == ndim + 1:
-        return Convolution.apply(input.unsqueeze(0), weight, bias, stride, pairs, dilation, groups).squeeze(0)
-    return Convolution.apply(input, weight, bias, stride, pairs, dilation, groups)
+def _arrays(name: str, input: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:
+    """The arrays of the three arguments, which are tensors of one dtype."""
+    try:
+        x, w, b = input._a, weight._a, None if bias is None else bias._a
+    except AttributeError:
+        raise _not_a_tensor(name, input=input, weight=weight, bias=bias) from None
+    if x.dtype is not w.dtype or b is not None and x.dtype is not b.dtype or x.dtype.kind == "b":
+        _check_dtypes(name, x, w, b)
+    return x, w, b
 
 
-def _transposed(
-    name: str, ndim: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any
-) -> Any:
-    if not (isinstance(input, Variable) and isinstance(weight, Variable) and (bias is None or isinstance(bias, Variable))):
-        raise _not_a_tensor(name, input=input, weight=weight, bias=bias)
-    x = input._a
-    if x.dtype is not weight._a.dtype or bias is not None and x.dtype is not bias._a.dtype or x.dtype.kind == "b":
-        _check_dtypes(name, input, weight, bias)
-    if x.dtype.kind in "iu" and x.dtype.itemsize < 8:
-        raise NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[x.dtype]]!r}')
-    if isinstance(padding, str):
-        raise TypeError(f"{name}(): argument 'padding' must be tuple of ints, not str")
-    size, stride, pairs, dilation = _transposed_settings(
-        name, ndim, x.shape, weight._a.shape, None if bias is None else bias._a.shape, _setting(stride, "stride", ndim),
-        _setting(padding, "padding", ndim), _setting(output_padding, "output_padding", ndim),
-        _setting(dilation, "dilation", ndim), groups,
-    )  # fmt: skip
-    if x.ndim == ndim + 1:
-        input = input.unsqueeze(0)
-        return ConvolutionBackwardInput.apply(input, weight, bias, size, stride, pairs, dilation, groups).squeeze(0)
-    return ConvolutionBackwardInput.apply(input, weight, bias, size, stride, pairs, dilation, groups)
+def _shapes(ndim: int) -> tuple[str, str]:
+    """The spatial sizes of an input and of a weight, as the docstrings name them."""
+    names = "L" if ndim == 1 else "DHW"[3 - ndim :]
+    return ", ".join(names), "K" if ndim == 1 else ", ".join("K" + n for n in names)
 
 
-def conv1d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
-    """Convolution of ``input`` (N, C, L) or (C, L) with ``weight`` (O, C/groups, K); see :class:`lamina.nn.Conv1d`."""
-    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
+def _convolution(ndim: int) -> Any:
+    name, (sizes, kernel) = f"conv{ndim}d", _shapes(ndim)
+
+    def function(
+        input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+    ) -> Any:
+        x, w, b = _arrays(name, input, weight, bias)
+        settings = _settings(
+            name, ndim, x.shape, w.shape, None if b is None else b.shape, _ints(stride, "stride", ndim),
+            padding if type(padding) is str else _ints(padding, "padding", ndim), _ints(dilation, "dilation", ndim), groups,
+        )  # fmt: skip
+        if x.ndim == ndim + 1:
+            return Convolution.apply(input.unsqueeze(0), weight, bias, settings).squeeze(0)
+        return Convolution.apply(input, weight, bias, settings)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"""Convolution of ``input`` (N, C, {sizes}) with ``weight`` (O, C/groups, {kernel}).
+
+    See :class:`lamina.nn.Conv{ndim}d` for the arguments, the size of the result and what raises.
+    """
+    return function
 
 
-def conv2d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
-    """Convolution of ``input`` (N, C, H, W) or (C, H, W) with ``weight`` (O, C/groups, KH, KW); see :class:`lamina.nn.Conv2d`."""
-    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
+def _transposed(ndim: int) -> Any:
+    name, (sizes, kernel) = f"conv_transpose{ndim}d", _shapes(ndim)
+
+    def function(
+        input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+        dilation: Any = 1,
+    ) -> Any:  # fmt: skip
+        x, w, b = _arrays(name, input, weight, bias)
+        if x.dtype.kind in "iu" and x.dtype.itemsize < 8:
+            raise NotImplementedError(f"{name} is not implemented for '{SCALAR_NAME[BY_NUMPY[x.dtype]]}'")
+        size, settings = _transposed_settings(
+            name, ndim, x.shape, w.shape, None if b is None else b.shape, _ints(stride, "stride", ndim),
+            _ints(padding, "padding", ndim), _ints(output_padding, "output_padding", ndim), _ints(dilation, "dilation", ndim),
+            groups,
+        )  # fmt: skip
+        if x.ndim == ndim + 1:
+            return ConvolutionBackwardInput.apply(input.unsqueeze(0), weight, bias, size, settings).squeeze(0)
+        return ConvolutionBackwardInput.apply(input, weight, bias, size, settings)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"""Transposed convolution of ``input`` (N, C, {sizes}) with ``weight`` (C, O/groups, {kernel}).
+
+    See :class:`lamina.nn.ConvTranspose{ndim}d` for the arguments, the size of the result and what raises.
+    """
+    return function
 
 
-def conv3d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-) -> Any:
-    """Convolution of ``input`` (N, C, D, H, W) or (C, D, H, W) with ``weight`` (O, C/groups, KD, KH, KW); see
-    :class:`lamina.nn.Conv3d`."""
-    return _convolution("conv3d", 3, input, weight, bias, stride, padding, dilation, groups)
-
-
-def conv_transpose1d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1
-) -> Any:  # fmt: skip
-    """Transposed convolution of ``input`` (N, C, L) or (C, L) with ``weight`` (C, O/groups, K); see
-    :class:`lamina.nn.ConvTranspose1d`."""
-    return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose2d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1
-) -> Any:  # fmt: skip
-    """Transposed convolution of ``input`` (N, C, H, W) or (C, H, W) with ``weight`` (C, O/groups, KH, KW); see
-    :class:`lamina.nn.ConvTranspose2d`."""
-    return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose3d(
-    input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1
-) -> Any:  # fmt: skip
-    """Transposed convolution of ``input`` (N, C, D, H, W) or (C, D, H, W) with ``weight`` (C, O/groups, KD, KH, KW); see
-    :class:`lamina.nn.ConvTranspose3d`."""
-    return _transposed("conv_transpose3d", 3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+conv1d, conv2d, conv3d = map(_convolution, (1, 2, 3))
+conv_transpose1d, conv_transpose2d, conv_transpose3d = map(_transposed, (1, 2, 3))
 
 
 # -- what the arguments mean, and what is wrong with them ----------------------------------------------------------
 
 
-def _setting(value: Any, name: str, ndim: int) -> Ints:
+def _ints(value: Any, name: str, ndim: int) -> Ints:
     """An int or a sequence of ints as a tuple of ``ndim`` ints (a single entry stands for all)."""
     if type(value) is tuple and len(value) == ndim:
         return value
+    if isinstance(value, str):
+        raise TypeError(f"argument '{name}' must be tuple of ints, not str")
     try:
         ints = tuple(map(operator.index, value)) if isinstance(value, Sequence) else (operator.index(value),)
     except TypeError:
@@ -251,50 +238,47 @@ def _setting(value: Any, name: str, ndim: int) -> Ints:
 @lru_cache(1024)
 def _settings(
     name: str, ndim: int, x: Ints, w: Ints, b: Ints | None, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
-) -> tuple[Ints, Pairs, Ints]:
+) -> Settings:
     """The settings as the kernels take them, after every check of a convolution's arguments."""
     _check_ranks(name, ndim, x, w)
-    _check_signs(stride, dilation, w[2:], groups)
+    stride, dilation, groups = _check_common(stride, dilation, w[2:], groups)
+    reach = [d * (n - 1) for d, n in zip(dilation, w[2:], strict=True)]
     if padding == "same":
         if any(t != 1 for t in stride):
-            raise RuntimeError("padding='same' is not supported for strided convolutions")
-        totals = [d * (n - 1) for d, n in zip(dilation, w[2:], strict=True)]
-        pairs: Pairs = tuple((total // 2, total - total // 2) for total in totals)
+            raise RuntimeError(f"padding='same' is not supported for strided convolutions, got stride={list(stride)}")
+        pairs: Pairs = tuple((r // 2, r - r // 2) for r in reach)
     elif padding == "valid":
         pairs = ((0, 0),) * ndim
     elif isinstance(padding, str):
         raise RuntimeError(f"Invalid padding string: '{padding}'")
     else:
-        _check_not_negative("padding", padding)
-        pairs = tuple((operator.index(p), operator.index(p)) for p in padding)
+        pairs = tuple((p, p) for p in _checked("padding", padding, 0))
     channels = x[-ndim - 1]
     if w[1] * groups != channels:
         raise RuntimeError(
-            f"Given groups={groups}, weight of size {list(w)}, expected input{list(x)} to have {w[1] * groups} channels, but got "
-            f"{channels} channels instead"
+            f"Given groups={groups}, weight of size {list(w)}, expected input{list(x)} to have {w[1] * groups} channels, but "
+            f"got {channels} channels instead"
         )
     _check_weight_and_bias(w, b, w[0], groups, "")
     padded = [n + lo + hi for n, (lo, hi) in zip(x[-ndim:], pairs, strict=True)]
-    reach = [d * (n - 1) + 1 for d, n in zip(dilation, w[2:], strict=True)]
-    if any(n < r for n, r in zip(padded, reach, strict=True)):
+    if any(n <= r for n, r in zip(padded, reach, strict=True)):
         raise RuntimeError(
-            f"Calculated padded input size per channel: ({_by(padded)}). Kernel size: ({_by(reach)}). Kernel size can't be greater "
-            "than actual input size"
+            f"Calculated padded input size per channel: ({_by(padded)}). Kernel size: ({_by(r + 1 for r in reach)}). Kernel size "
+            "can't be greater than actual input size"
         )
-    if 0 in x[-ndim:]:
-        raise RuntimeError(f"Only zero batch or zero channel inputs are supported, but got input shape: {list(x)}")
-    return stride, pairs, dilation
+    _check_not_empty(ndim, x)
+    return stride, pairs, dilation, groups
 
 
 @lru_cache(1024)
 def _transposed_settings(
-    name: str, ndim: int, x: Ints, w: Ints, b: Ints | None, stride: Ints, padding: Ints, output_padding: Ints, dilation: Ints, groups: int
-) -> tuple[Ints, Ints, Pairs, Ints]:  # fmt: skip
+    name: str, ndim: int, x: Ints, w: Ints, b: Ints | None, stride: Ints, padding: Ints, output_padding: Ints, dilation: Ints,
+    groups: int,
+) -> tuple[Ints, Settings]:  # fmt: skip
     """The spatial size of the result, and the settings of the convolution whose transpose is wanted."""
     _check_ranks(name, ndim, x, w)
-    _check_signs(stride, dilation, w[2:], groups)
-    _check_not_negative("padding", padding)
-    _check_not_negative("output_padding", output_padding)
+    stride, dilation, groups = _check_common(stride, dilation, w[2:], groups)
+    padding, output_padding = _checked("padding", padding, 0), _checked("output_padding", output_padding, 0)
     channels = x[-ndim - 1]
     if w[0] != channels:
         raise RuntimeError(
@@ -311,17 +295,16 @@ def _transposed_settings(
         (n - 1) * t - 2 * p + d * (m - 1) + e + 1
         for n, t, p, d, m, e in zip(x[-ndim:], stride, padding, dilation, w[2:], output_padding, strict=True)
     )
-    if any(n < 1 for n in size):
+    if min(size) < 1:
         raise RuntimeError(
-            f"Given input size per channel: ({_by(x[-ndim:])}). Calculated output size per channel: ({_by(size)}). Output size is "
-            "too small"
+            f"Given input size per channel: ({_by(x[-ndim:])}). Calculated output size per channel: ({_by(size)}). Output size "
+            "is too small"
         )
-    if 0 in x[-ndim:]:
-        raise RuntimeError(f"Only zero batch or zero channel inputs are supported, but got input shape: {list(x)}")
-    return size, stride, tuple((p, p - e) for p, e in zip(padding, output_padding, strict=True)), dilation
+    _check_not_empty(ndim, x)
+    return size, (stride, tuple((p, p - e) for p, e in zip(padding, output_padding, strict=True)), dilation, groups)
 
 
-def _by(sizes: Sequence[int]) -> str:
+def _by(sizes: Iterable[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
@@ -334,54 +317,54 @@ def _check_ranks(name: str, ndim: int, x: Ints, w: Ints) -> None:
         raise RuntimeError(f"{name}: expected a weight of {ndim + 2} dimensions, but got weight of size {list(w)}")
 
 
-def _check_signs(stride: Ints, dilation: Ints, kernel: Ints, groups: int) -> None:
-    for name, values in (("stride", stride), ("dilation", dilation)):
-        for value in values:
-            operator.index(value)
-        if min(values) < 1:
-            raise RuntimeError(f"non-positive {name} is not supported, got {name}={list(values)}")
+def _checked(name: str, values: Ints, least: int) -> Ints:
+    try:
+        ints = tuple(map(operator.index, values))
+    except TypeError:
+        raise TypeError(f"argument '{name}' must be tuple of ints, but got {values!r}") from None
+    if min(ints) < least:
+        raise RuntimeError(f"{'non-positive' if least else 'negative'} {name} is not supported, got {list(ints)}")
+    return ints
+
+
+def _check_common(stride: Ints, dilation: Ints, kernel: Ints, groups: int) -> tuple[Ints, Ints, int]:
+    stride, dilation = _checked("stride", stride, 1), _checked("dilation", dilation, 1)
     if min(kernel) < 1:
         raise RuntimeError(f"kernel size should be greater than zero, but got ({_by(kernel)})")
-    if operator.index(groups) < 1:
-        raise RuntimeError(f"non-positive groups is not supported, got groups={groups}")
+    return stride, dilation, _checked("groups", (groups,), 1)[0]
 
 
-def _check_not_negative(name: str, values: Ints) -> None:
-    if min(values) < 0:
-        raise RuntimeError(f"negative {name} is not supported, got {name}={list(values)}")
+def _check_not_empty(ndim: int, x: Ints) -> None:
+    if 0 in x[-ndim:]:
+        raise RuntimeError(f"Only zero batch or zero channel inputs are supported, but got input shape: {list(x)}")
 
 
 def _check_weight_and_bias(w: Ints, b: Ints | None, outputs: int, groups: int, kind: str) -> None:
-    if w[0] < groups:
+    if w[0] < groups or w[0] % groups:
+        wanted = f"at least {groups}" if w[0] < groups else f"divisible by {groups}"
         raise RuntimeError(
-            f"Given groups={groups}, expected weight to be at least {groups} at dimension 0, but got weight of size {list(w)} instead"
-        )
-    if w[0] % groups:
-        raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(w)} "
-            "instead"
+            f"Given groups={groups}, expected weight to be {wanted} at dimension 0, but got weight of size {list(w)} instead"
         )
     if b is not None and b != (outputs,):
         raise RuntimeError(
-            f"Given {kind}weight of size {list(w)}, expected bias to be 1-dimensional with {outputs} elements, but got bias of size "
-            f"{list(b)} instead"
+            f"Given {kind}weight of size {list(w)}, expected bias to be 1-dimensional with {outputs} elements, but got bias of "
+            f"size {list(b)} instead"
         )
 
 
 def _not_a_tensor(name: str, **arguments: Any) -> TypeError:
-    for argument, value in arguments.items():
-        if not isinstance(value, Variable) and not (argument == "bias" and value is None):
-            return TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}")
-    raise AssertionError("all arguments are tensors")
+    wrong = {n: v for n, v in arguments.items() if not isinstance(v, Variable) and not (n == "bias" and v is None)}
+    argument, value = next(iter(wrong.items()))
+    return TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}")
 
 
-def _check_dtypes(name: str, input: Any, weight: Any, bias: Any) -> None:
-    if input._a.dtype.kind == "b":
+def _check_dtypes(name: str, x: Any, w: Any, b: Any) -> None:
+    if x.dtype.kind == "b":
         raise NotImplementedError(f"{name} is not implemented for 'Bool'")
-    for what, other in (("weight", weight), ("bias", bias)):
-        if other is not None and other._a.dtype != input._a.dtype:
+    for what, other in (("weight", w), ("bias", b)):
+        if other is not None and other.dtype != x.dtype:
             raise RuntimeError(
-                f"{name}: Input type ({type_name(input._a)}) and {what} type ({type_name(other._a)}) should be the same"
+                f"{name}: Input type ({type_name(x)}) and {what} type ({type_name(other)}) should be the same"
             )
 
 

@@ -62,7 +62,9 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: float | None = None
     try:
         amounts = tuple(map(operator.index, pad))
     except TypeError:
-        raise TypeError(f"pad(): argument 'pad' (position 2) must be tuple of ints, but got {pad!r}") from None
+        raise TypeError(
+            f"pad(): argument 'pad' (position 2) must be tuple of ints, but got {pad!r}"
+        ) from None
     if mode != "constant" and value:
         raise RuntimeError(f'Padding mode "{mode}" doesn\'t take in value argument')
     pairs = _pairs(input._a.shape, amounts, mode)
@@ -108,7 +110,9 @@ def _pairs(shape: tuple[int, ...], amounts: tuple[int, ...], mode: str) -> Pairs
 def _check(mode: str, dim: int, shape: tuple[int, ...], n: int, lo: int, hi: int) -> None:
     where = f"padding ({lo}, {hi}) at dimension {dim} of input {list(shape)}"
     if mode == "reflect" and (lo >= n or hi >= n) and (lo or hi):
-        raise RuntimeError(f"Padding size should be less than the corresponding input dimension, but got: {where}")
+        raise RuntimeError(
+            f"Padding size should be less than the corresponding input dimension, but got: {where}"
+        )
     if mode == "circular":
         kept = n + min(lo, 0) + min(hi, 0)
         if kept < 0:
@@ -116,7 +120,9 @@ def _check(mode: str, dim: int, shape: tuple[int, ...], n: int, lo: int, hi: int
         if max(lo, hi) > kept:
             raise RuntimeError(f"Padding value causes wrapping around more than once: {where}")
     elif n + lo + hi < (1 if mode != "constant" and (lo or hi) else 0) or max(-lo, 0) > n or max(-hi, 0) > n:
-        raise RuntimeError(f"the input is too small for the padding, calculated output size {n + lo + hi}: {where}")
+        raise RuntimeError(
+            f"the input is too small for the padding, calculated output size {n + lo + hi}: {where}"
+        )
 
 
 NN_FUNCTIONS = ("pad",)

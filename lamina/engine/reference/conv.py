@@ -1,8 +1,10 @@
 """Convolution in n dimensions and the two products that its gradients are: one matrix product over all windows.
 
 Every kernel looks at the padded input through a *window view*, (n, groups, channels per group, *kernel, *output), and
-multiplies it with the weight, (groups, output channels per group, channels per group × kernel). ``padding`` holds a pair
-(before, after) per dimension; "after" may be negative, which means that the last values are not looked at.
+multiplies it with the weight, (groups, output channels per group, channels per group × kernel). ``settings`` are
+(stride, padding, dilation, groups): tuples of one entry per dimension, that of the padding a pair (before, after). "After"
+may be negative, which means that the last values are not looked at. ``version`` changes whenever the weight is written,
+for kernels that keep it in another form; with ``None`` nothing may be kept.
 """
 
 from __future__ import annotations
@@ -11,48 +13,43 @@ from math import prod
 
 import numpy as np
 
+from lamina.engine.reference.pad import pad
+
 __all__ = ["conv", "conv_arrange", "conv_backward_bias", "conv_backward_input", "conv_backward_weight"]
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
+Settings = tuple[Ints, Pairs, Ints, int]
 
 CHUNK = 1 << 21  # elements of the matrix of windows that are laid out at a time
 
 
-def conv(
-    x: ndarray, w: ndarray, bias: ndarray | None, stride: Ints, padding: Pairs, dilation: Ints, groups: int, version: object = None
-) -> ndarray:
+def conv(x: ndarray, w: ndarray, bias: ndarray | None, settings: Settings, version: object = None) -> ndarray:
     """y[n, o] = bias[o] + Σ_c Σ_k w[o, c, k] · x[n, c, stride·i + dilation·k − before]."""
-    dtype, (x, w) = x.dtype, _widened(x, w)
-    windows = _windows(_padded(x, padding), x.shape[2:], w.shape[2:], stride, padding, dilation, groups)
-    out = windows.shape[3 + len(stride) :]
+    dtype, (x, w), groups, ndim = x.dtype, _widened(x, w), settings[3], x.ndim - 2
+    windows = _windows(_padded(x, settings), x.shape[2:], w.shape[2:], settings)
+    out = windows.shape[3 + ndim :]
     y = np.empty((len(x), groups, len(w) // groups, prod(out)), x.dtype)
     matrix = w.reshape(groups, len(w) // groups, prod(w.shape[1:]))
     for part in _chunks(windows):
-        np.matmul(matrix, _columns(windows[part], len(stride)), out=y[part])
+        np.matmul(matrix, _columns(windows[part]), out=y[part])
     y = y.reshape(len(x), len(w), *out)
     if bias is not None:
-        y += bias.reshape(-1, *(1,) * len(stride))
+        y += bias.reshape(-1, *(1,) * ndim)
     return y.astype(dtype, copy=False)
 
 
 def conv_backward_input(
-    grad: ndarray,
-    w: ndarray,
-    bias: ndarray | None,
-    size: Ints,
-    stride: Ints,
-    padding: Pairs,
-    dilation: Ints,
-    groups: int,
-    version: object = None,
+    grad: ndarray, w: ndarray, bias: ndarray | None, size: Ints, settings: Settings, version: object = None
 ) -> ndarray:
     """The gradient of :func:`conv` to its input, of spatial ``size``, plus ``bias``: a transposed convolution."""
     dtype, (grad, w) = grad.dtype, _widened(grad, w)
-    n, channels, ndim = len(grad), w.shape[1] * groups, len(stride)
-    padded = np.zeros((n, channels, *(s + lo + max(hi, 0) for s, (lo, hi) in zip(size, padding, strict=True))), grad.dtype)
-    windows = _windows(padded, size, w.shape[2:], stride, padding, dilation, groups, write=True)
+    _, padding, _, groups = settings
+    n, channels = len(grad), w.shape[1] * groups
+    room = (s + lo + max(hi, 0) for s, (lo, hi) in zip(size, padding, strict=True))
+    padded = np.zeros((n, channels, *room), grad.dtype)
+    windows = _windows(padded, size, w.shape[2:], settings, write=True)
     rows = grad.reshape(n, groups, len(w) // groups, prod(grad.shape[2:]))
     matrix = w.reshape(groups, len(w) // groups, prod(w.shape[1:])).swapaxes(1, 2)
     for part in _chunks(windows):
@@ -63,27 +60,19 @@ def conv_backward_input(
     inner = tuple(slice(lo, lo + s) for s, (lo, _) in zip(size, padding, strict=True))
     gx = np.ascontiguousarray(padded[(slice(None), slice(None), *inner)])
     if bias is not None:
-        gx += bias.reshape(-1, *(1,) * ndim)
+        gx += bias.reshape(-1, *(1,) * len(size))
     return gx.astype(dtype, copy=False)
 
 
-def conv_backward_weight(
-    x: ndarray,
-    grad: ndarray,
-    kernel_size: Ints,
-    stride: Ints,
-    padding: Pairs,
-    dilation: Ints,
-    groups: int,
-) -> ndarray:
+def conv_backward_weight(x: ndarray, grad: ndarray, kernel_size: Ints, settings: Settings) -> ndarray:
     """The gradient of :func:`conv` to its weight."""
-    dtype, (x, grad) = x.dtype, _widened(x, grad)
+    dtype, (x, grad), groups = x.dtype, _widened(x, grad), settings[3]
     n, outputs = grad.shape[:2]
-    windows = _windows(_padded(x, padding), x.shape[2:], kernel_size, stride, padding, dilation, groups)
+    windows = _windows(_padded(x, settings), x.shape[2:], kernel_size, settings)
     rows = grad.reshape(n, groups, outputs // groups, prod(grad.shape[2:]))
     gw = np.zeros((groups, outputs // groups, x.shape[1] // groups * prod(kernel_size)), x.dtype)
     for part in _chunks(windows):
-        gw += np.matmul(rows[part], _columns(windows[part], len(stride)).swapaxes(2, 3)).sum(0, dtype=x.dtype)
+        gw += np.matmul(rows[part], _columns(windows[part]).swapaxes(2, 3)).sum(0, dtype=x.dtype)
     return gw.reshape(outputs, x.shape[1] // groups, *kernel_size).astype(dtype, copy=False)
 
 
@@ -103,20 +92,15 @@ def _widened(*arrays: ndarray) -> tuple[ndarray, ...]:
     return tuple(a.astype(np.float32) if a.dtype == np.float16 else a for a in arrays)
 
 
-def _padded(x: ndarray, padding: Pairs) -> ndarray:
+def _padded(x: ndarray, settings: Settings) -> ndarray:
     """``x`` with zeros around it; itself where there is nothing to add."""
-    if not any(lo > 0 or hi > 0 for lo, hi in padding):
-        return x
-    pairs = [(lo, max(hi, 0)) for lo, hi in padding]
-    padded = np.zeros((*x.shape[:2], *(s + lo + hi for s, (lo, hi) in zip(x.shape[2:], pairs, strict=True))), x.dtype)
-    padded[(..., *(slice(lo, lo + s) for s, (lo, _) in zip(x.shape[2:], pairs, strict=True)))] = x
-    return padded
+    pairs = tuple((lo, max(hi, 0)) for lo, hi in settings[1])
+    return pad(x, ((0, 0), (0, 0), *pairs), "constant") if any(map(any, pairs)) else x
 
 
-def _windows(
-    padded: ndarray, size: Ints, kernel: Ints, stride: Ints, padding: Pairs, dilation: Ints, groups: int, write: bool = False
-) -> ndarray:
+def _windows(padded: ndarray, size: Ints, kernel: Ints, settings: Settings, write: bool = False) -> ndarray:
     """A view (n, groups, channels per group, *kernel, *output): entry (k, i) is ``padded`` at stride·i + dilation·k."""
+    stride, padding, dilation, groups = settings
     out = tuple(
         (s + lo + hi - d * (k - 1) - 1) // t + 1
         for s, (lo, hi), k, t, d in zip(size, padding, kernel, stride, dilation, strict=True)
@@ -145,7 +129,8 @@ def _chunks(windows: ndarray) -> list[slice]:
     return [slice(i, min(i + step, n)) for i in range(0, n, step)]
 
 
-def _columns(windows: ndarray, ndim: int) -> ndarray:
+def _columns(windows: ndarray) -> ndarray:
     """Windows as matrices (n, groups, channels per group × kernel, outputs); copies unless the kernel has size 1."""
-    n, groups = windows.shape[:2]
-    return windows.reshape(n, groups, prod(windows.shape[2 : 3 + ndim]), prod(windows.shape[3 + ndim :]))
+    n, groups, *rest = windows.shape
+    half = (len(rest) + 1) // 2  # the channels and the kernel; the other half is the outputs
+    return windows.reshape(n, groups, prod(rest[:half]), prod(rest[half:]))

@@ -38,7 +38,9 @@ def pad_backward(grad: ndarray, shape: tuple[int, ...], pairs: Pairs, mode: str)
     gx = np.zeros_like(grad, shape=shape, subok=False)
     for to, source in _runs(shape, pairs, mode):
         part, target = grad[to], gx[source]
-        repeated = tuple(axis for axis, (a, b) in enumerate(zip(part.shape, target.shape, strict=True)) if a != b)
+        repeated = tuple(
+            axis for axis, (a, b) in enumerate(zip(part.shape, target.shape, strict=True)) if a != b
+        )
         target += part.sum(repeated, keepdims=True, dtype=grad.dtype) if repeated else part
     return gx
 
@@ -47,7 +49,9 @@ def _runs(shape: tuple[int, ...], pairs: Pairs, mode: str) -> list[tuple[Any, An
     """All combinations of the axes' runs, as pairs of indices (into the padded array, into the original)."""
     axes = [_axis_runs(n, lo, hi, mode) for n, (lo, hi) in zip(shape, pairs, strict=True)]
     # with an ellipsis, indexing an array without dimensions gives an array too
-    return [((..., *(to for to, _ in runs)), (..., *(source for _, source in runs))) for runs in product(*axes)]
+    return [
+        ((..., *(to for to, _ in runs)), (..., *(source for _, source in runs))) for runs in product(*axes)
+    ]
 
 
 def _axis_runs(n: int, lo: int, hi: int, mode: str) -> list[Run]:

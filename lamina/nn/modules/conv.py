@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lamina._tensor import Tensor
@@ -26,7 +26,7 @@ class _ConvNd(Module):
     ]  # fmt: skip
     ndim: int
     transposed: bool
-    function: Callable[..., Tensor]  # the one of `nn.functional` that this layer calls
+    function: Any  # the one of `nn.functional` that this layer calls
 
     in_channels: int
     out_channels: int
@@ -59,9 +59,13 @@ class _ConvNd(Module):
         if groups <= 0:
             raise ValueError(f"{layer}: groups must be a positive integer, got {groups}")
         if in_channels % groups:
-            raise ValueError(f"{layer}: in_channels must be divisible by groups, got {in_channels} and {groups}")
+            raise ValueError(
+                f"{layer}: in_channels must be divisible by groups, got {in_channels} and {groups}"
+            )
         if out_channels % groups:
-            raise ValueError(f"{layer}: out_channels must be divisible by groups, got {out_channels} and {groups}")
+            raise ValueError(
+                f"{layer}: out_channels must be divisible by groups, got {out_channels} and {groups}"
+            )
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = ntuple(kernel_size, ndim, "kernel_size", minimum=1)
@@ -71,17 +75,25 @@ class _ConvNd(Module):
             if padding not in ("same", "valid"):
                 raise ValueError(f"Invalid padding string {padding!r}, should be one of 'same', 'valid'")
             if padding == "same" and any(s != 1 for s in self.stride):
-                raise ValueError(f"padding='same' is not supported for strided convolutions, got stride={self.stride}")
+                raise ValueError(
+                    f"padding='same' is not supported for strided convolutions, got stride={self.stride}"
+                )
             self.padding = padding
         else:
             self.padding = ntuple(padding, ndim, "padding", minimum=0)
         if padding_mode not in PADDING_MODES:
-            raise ValueError(f"padding_mode must be one of {', '.join(PADDING_MODES)}, but got {padding_mode!r}")
+            raise ValueError(
+                f"padding_mode must be one of {', '.join(PADDING_MODES)}, but got {padding_mode!r}"
+            )
         self.output_padding = ntuple(output_padding, ndim, "output_padding", minimum=0)
         self.groups = groups
         self.padding_mode = padding_mode
         self._reversed_padding_repeated_twice = self._around()
-        shape = (in_channels, out_channels // groups) if self.transposed else (out_channels, in_channels // groups)
+        shape = (
+            (in_channels, out_channels // groups)
+            if self.transposed
+            else (out_channels, in_channels // groups)
+        )
         self.weight = new_parameter((*shape, *self.kernel_size), device, dtype)
         self.register_parameter("bias", new_parameter((out_channels,), device, dtype) if bias else None)
         self.reset_parameters()
@@ -107,7 +119,9 @@ class _ConvNd(Module):
                 init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
     def extra_repr(self) -> str:
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        text = (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        )
         if self.padding != (0,) * self.ndim:
             text += f", padding={self.padding}"
         if self.dilation != (1,) * self.ndim:
@@ -142,7 +156,18 @@ class _Convolution(_ConvNd):
     ) -> None:
         super().__init__()
         self._set_up(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, device, dtype
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            0,
+            groups,
+            bias,
+            padding_mode,
+            device,
+            dtype,
         )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -174,7 +199,9 @@ class _ConvTransposeNd(_ConvNd):
         dtype: Any = None,
     ) -> None:
         if padding_mode != "zeros":
-            raise ValueError(f'Only "zeros" padding mode is supported for {type(self).__name__}, but got {padding_mode!r}')
+            raise ValueError(
+                f'Only "zeros" padding mode is supported for {type(self).__name__}, but got {padding_mode!r}'
+            )
         super().__init__()
         self._set_up(
             in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias, padding_mode,
@@ -183,7 +210,9 @@ class _ConvTransposeNd(_ConvNd):
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         extra = self.output_padding if output_size is None else self._output_padding(input, output_size)
-        return self.function(input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation)
+        return self.function(
+            input, self.weight, self.bias, self.stride, self.padding, extra, self.groups, self.dilation
+        )
 
     def _output_padding(self, input: Tensor, output_size: Sequence[int]) -> tuple[int, ...]:
         """The output padding with which the result has the size that was asked for."""
@@ -212,18 +241,28 @@ class _ConvTransposeNd(_ConvNd):
         return tuple(n - low for n, low in zip(wanted, least, strict=True))
 
 
-def _conv_doc(ndim: int) -> str:
+def _doc(template: str, ndim: int, example: int) -> str:
+    """A docstring for `ndim` dimensions: `<...>` in the template is filled in; `example` is the example's output size."""
     names = "L" if ndim == 1 else "DHW"[3 - ndim :]
-    sizes = ", ".join(f"{n}_{{in}}" for n in names)
-    outs = ", ".join(f"{n}_{{out}}" for n in names)
-    kernel = ", ".join(f"K_{n}" for n in names)
-    shown = ", ".join(["20"] * ndim)
-    result = ", ".join(["18"] * ndim)
-    return rf"""Slides learnt filters over an input of {ndim} spatial dimension{"s" if ndim > 1 else ""}.
+    filled = {
+        "n": str(ndim),
+        "dimensions": f"{ndim} spatial dimension" + "s" * (ndim > 1),
+        "in": ", ".join(rf"{n}_{{in}}" for n in names),
+        "out": ", ".join(rf"{n}_{{out}}" for n in names),
+        "kernel": ", ".join(f"K_{n}" for n in names),
+        "tens": ", ".join(["10"] * ndim),
+        "result": ", ".join([str(example)] * ndim),
+    }
+    for name, text in filled.items():
+        template = template.replace(f"<{name}>", text)
+    return template
+
+
+_CONV = r"""Slides learnt filters over an input of <dimensions>.
 
     Each output channel is the sum over the input channels of their correlation with one filter each:
 
-    .. math:: y_{{n,o}} = b_o + \sum_c w_{{o,c}} \star x_{{n,c}}
+    .. math:: y_{n,o} = b_o + \sum_c w_{o,c} \star x_{n,c}
 
     Args:
         in_channels (int): channels of the input.
@@ -239,35 +278,28 @@ def _conv_doc(ndim: int) -> str:
         device, dtype: where and as what the parameters are made.
 
     Shape:
-        input :math:`(N, C_{{in}}, {sizes})` or without :math:`N`, output :math:`(N, C_{{out}}, {outs})` with
+        input :math:`(N, C_{in}, <in>)` or without :math:`N`, output :math:`(N, C_{out}, <out>)` with, for each size,
 
-        .. math:: X_{{out}} = \lfloor (X_{{in}} + 2\,\mathrm{{padding}} - \mathrm{{dilation}}\,(K - 1) - 1) / \mathrm{{stride}} \rfloor + 1
+        .. math:: X_{out} = \left\lfloor \frac{X_{in} + 2\,\mathrm{padding} - \mathrm{dilation}\,(K - 1) - 1}
+                  {\mathrm{stride}} \right\rfloor + 1
 
     Attributes:
-        weight: of shape :math:`(C_{{out}}, C_{{in}} / \mathrm{{groups}}, {kernel})`, drawn from :math:`U(-k, k)` with :math:`1 / k^2` the
-            number of weights of one filter.
-        bias: :math:`b`, of shape :math:`(C_{{out}})`, drawn from the same distribution; None without `bias`.
+        weight: of shape :math:`(C_{out}, C_{in} / \mathrm{groups}, <kernel>)`, drawn from :math:`U(-k, k)`, where
+            :math:`1 / k^2` is the number of weights of one filter.
+        bias: :math:`b`, of shape :math:`(C_{out})`, drawn from the same distribution; None without `bias`.
 
     Raises:
         ValueError: at construction, a setting out of its range, of the wrong length, or groups that do not divide.
         RuntimeError: an input of another rank, channel count or dtype, or smaller than the kernel.
 
-    >>> nn.Conv{ndim}d(16, 33, 3)(lamina.randn(5, 16, {shown})).shape
-    torch.Size([5, 33, {result}])
+    >>> nn.Conv<n>d(16, 33, 3)(lamina.randn(5, 16, <tens>)).shape
+    torch.Size([5, 33, <result>])
     """
 
+_CONV_TRANSPOSE = r"""The transpose of a convolution in <dimensions>: leads from the shape of its output to that of its input.
 
-def _conv_transpose_doc(ndim: int) -> str:
-    names = "L" if ndim == 1 else "DHW"[3 - ndim :]
-    sizes = ", ".join(f"{n}_{{in}}" for n in names)
-    outs = ", ".join(f"{n}_{{out}}" for n in names)
-    kernel = ", ".join(f"K_{n}" for n in names)
-    shown = ", ".join(["10"] * ndim)
-    result = ", ".join(["21"] * ndim)
-    return rf"""The transpose of a convolution in {ndim} spatial dimension{"s" if ndim > 1 else ""}: maps from its output's shape to its input's.
-
-    Every input entry adds its multiple of the filters to the output, `stride` apart. It computes the gradient of
-    :class:`Conv{ndim}d` to its input; it is not the inverse of a convolution.
+    Every input entry adds its multiple of the filters to the output, `stride` apart. It computes what :class:`Conv<n>d`
+    computes as the gradient to its input; it does not invert a convolution.
 
     Args:
         in_channels (int): channels of the input.
@@ -284,59 +316,59 @@ def _conv_transpose_doc(ndim: int) -> str:
         device, dtype: where and as what the parameters are made.
 
     Shape:
-        input :math:`(N, C_{{in}}, {sizes})` or without :math:`N`, output :math:`(N, C_{{out}}, {outs})` with
+        input :math:`(N, C_{in}, <in>)` or without :math:`N`, output :math:`(N, C_{out}, <out>)` with, for each size,
 
-        .. math::
-            X_{{out}} = (X_{{in}} - 1)\,\mathrm{{stride}} - 2\,\mathrm{{padding}} + \mathrm{{dilation}}\,(K - 1) + \mathrm{{output\_padding}} + 1
+        .. math:: X_{out} = (X_{in} - 1)\,\mathrm{stride} - 2\,\mathrm{padding} + \mathrm{dilation}\,(K - 1)
+                  + \mathrm{output\_padding} + 1
 
         Several output sizes lead to one input size; `forward(input, output_size)` picks one of them.
 
     Attributes:
-        weight: of shape :math:`(C_{{in}}, C_{{out}} / \mathrm{{groups}}, {kernel})`, drawn from :math:`U(-k, k)` with
-            :math:`1 / k^2 = C_{{out}} / \mathrm{{groups}} \cdot \prod K`.
-        bias: of shape :math:`(C_{{out}})`, drawn from the same distribution; None without `bias`.
+        weight: of shape :math:`(C_{in}, C_{out} / \mathrm{groups}, <kernel>)`, drawn from :math:`U(-k, k)` with
+            :math:`1 / k^2 = C_{out} / \mathrm{groups} \cdot \prod K`.
+        bias: of shape :math:`(C_{out})`, drawn from the same distribution; None without `bias`.
 
     Raises:
         ValueError: at construction, a setting out of its range or of the wrong length, groups that do not divide, or a
             padding mode other than `"zeros"`; in `forward`, an `output_size` that cannot be.
         RuntimeError: an input of another rank, channel count or dtype.
 
-    >>> nn.ConvTranspose{ndim}d(16, 33, 3, stride=2)(lamina.randn(5, 16, {shown})).shape
-    torch.Size([5, 33, {result}])
+    >>> nn.ConvTranspose<n>d(16, 33, 3, stride=2)(lamina.randn(5, 16, <tens>)).shape
+    torch.Size([5, 33, <result>])
     """
 
 
 class Conv1d(_Convolution):
-    __doc__ = _conv_doc(1)
+    __doc__ = _doc(_CONV, 1, example=8)
     ndim = 1
-    function = staticmethod(F.conv1d)
+    function: Any = staticmethod(F.conv1d)
 
 
 class Conv2d(_Convolution):
-    __doc__ = _conv_doc(2)
+    __doc__ = _doc(_CONV, 2, example=8)
     ndim = 2
-    function = staticmethod(F.conv2d)
+    function: Any = staticmethod(F.conv2d)
 
 
 class Conv3d(_Convolution):
-    __doc__ = _conv_doc(3)
+    __doc__ = _doc(_CONV, 3, example=8)
     ndim = 3
-    function = staticmethod(F.conv3d)
+    function: Any = staticmethod(F.conv3d)
 
 
 class ConvTranspose1d(_ConvTransposeNd):
-    __doc__ = _conv_transpose_doc(1)
+    __doc__ = _doc(_CONV_TRANSPOSE, 1, example=21)
     ndim = 1
-    function = staticmethod(F.conv_transpose1d)
+    function: Any = staticmethod(F.conv_transpose1d)
 
 
 class ConvTranspose2d(_ConvTransposeNd):
-    __doc__ = _conv_transpose_doc(2)
+    __doc__ = _doc(_CONV_TRANSPOSE, 2, example=21)
     ndim = 2
-    function = staticmethod(F.conv_transpose2d)
+    function: Any = staticmethod(F.conv_transpose2d)
 
 
 class ConvTranspose3d(_ConvTransposeNd):
-    __doc__ = _conv_transpose_doc(3)
+    __doc__ = _doc(_CONV_TRANSPOSE, 3, example=21)
     ndim = 3
-    function = staticmethod(F.conv_transpose3d)
+    function: Any = staticmethod(F.conv_transpose3d)
