@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -666,3 +667,18 @@ def test_numpy_scalars_are_declined():
     one = F32.type(1)
     for name, *rest in [*ONE, ("add", one), ("softmax", 0)]:
         assert getattr(kernels, name).fast(one, *rest) is NotImplemented
+
+
+@needs_onednn
+@pytest.mark.skipif(core.CHECK, reason="a checked plan refers to itself")
+def test_a_dropped_plan_is_freed_at_once():
+    d = core.plain_desc((16,))
+    p = core.plan(core.primitive("eltwise_forward", 96, abi.SQUARE, d, d, 0.0, 0.0), abi.SRC, abi.DST)
+    p.run(np.ones(16, F32), np.ones(16, F32))
+    gone = weakref.ref(p.run)
+    gc.disable()
+    try:
+        del p
+        assert gone() is None
+    finally:
+        gc.enable()

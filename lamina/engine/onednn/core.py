@@ -55,33 +55,20 @@ from lamina.engine.memory import empty, empty_like
 
 from . import abi, loader, threads
 from .abi import Handle, check, create, dims
+from .call import SMALL_SCRATCH, address, prepare
+
+__all__ = [
+    "CAPACITY", "CHECK", "F32", "SMALL_SCRATCH", "Desc", "Plan", "Plans", "address", "any_desc", "attributes", "available",
+    "blocked", "c_strides", "channels_last", "channels_last_desc", "channels_last_strides", "dense", "desc",
+    "element_strides", "implementation", "intern", "is_channels_last", "is_dense", "is_slow", "like", "plain_desc", "plan",
+    "plans", "primitive", "query_desc", "reorder", "reorder_into", "reorder_plan", "reorders", "session", "spec", "strided_desc",
+    "worthwhile",
+]
 
 F32 = np.dtype(np.float32)
 CHECK = os.environ.get("LAMINA_CHECK", "") not in ("", "0")
-SMALL_SCRATCH = 1 << 16     # scratch up to this size stays with its plan, larger comes from the pool per call
 CAPACITY = 512              # plans per cache
 COPY = 30_000               # elements from which a copy to another layout is oneDNN's
-
-_DATA = object.__basicsize__    # the array struct begins with the object header and then the data pointer
-_pointer_at: Any = ctypes.c_void_p.from_address      # whose value mypy takes for None, too
-
-
-def _fast_address(array: np.ndarray) -> int:
-    return _pointer_at(id(array) + _DATA).value or 0
-
-
-def _plain_address(array: np.ndarray) -> int:
-    return array.ctypes.data
-
-
-def _struct_as_expected() -> bool:
-    probe = np.zeros((3, 4), F32)[1:]
-    return _fast_address(probe) == probe.ctypes.data
-
-
-# Ten times faster than `array.ctypes.data`, and only used where it is seen to give the same.
-address: Callable[[np.ndarray], int] = _fast_address if _struct_as_expected() else _plain_address
-
 
 def available() -> bool:
     """Whether oneDNN can be used; loads it. Where it cannot, the engine becomes the reference."""
@@ -407,12 +394,6 @@ def plan(pd: Handle | None, *args: int, fixed: dict[int, np.ndarray] | None = No
 
 
 def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) -> Callable[..., None]:
-    """The call itself: sets the arrays' addresses in prebuilt memory objects and executes.
-
-    Memory objects are written to, so a set of them is checked out of `idle` for the length of a call: as many
-    sets come into being as threads ever ran the plan at once.
-    """
-    library = abi.library()
     engine, stream, _ = session()
     with threads.making:
         count = threads.get_num_threads()
@@ -423,147 +404,7 @@ def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) ->
     descs = [query_desc(pd, arg) for arg in order]
     if None in descs:
         raise ValueError(f"the primitive takes no argument {order[descs.index(None)]}")
-    execute, set_handle = library.dll.dnnl_primitive_execute, library.quick.dnnl_memory_set_data_handle
-    the_primitive, the_stream, n = made.value, stream.value, len(order)
-    local, tell = threads.local, threads.tell
-    idle: list[tuple[int, tuple[int, ...], Any]] = []
-
-    def bind() -> tuple[int, tuple[int, ...], Any]:
-        """(address of the argument list, memory handles to set per call, what must stay alive)"""
-        memories = [create("memory_create", d, engine, None, destroy="memory") for d in descs]
-        handles = [m.value for m in memories]
-        own = None
-        if needs and needs <= SMALL_SCRATCH:
-            own = np.empty(needs + 64, np.uint8)
-            set_handle(handles[len(args)], -(-own.ctypes.data // 64) * 64)
-        for handle, array in zip(handles[n - len(fixed):], fixed.values(), strict=True):
-            set_handle(handle, array.ctypes.data)
-        pairs = zip(order, handles, strict=True)
-        arguments = (abi.ExecArg * n)(*(abi.ExecArg(*pair) for pair in pairs))
-        return ctypes.addressof(arguments), tuple(handles[:len(args)]), (arguments, memories, own, made)
-
-    def failed(status: int) -> None:
-        check(status, f"primitive_execute ({implementation(pd)})")
-
-    def run(*arrays: np.ndarray) -> None:
-        if local.count != count:
-            tell(count)
-        try:
-            bound = idle.pop()
-        except IndexError:
-            bound = bind()
-        odd = 0
-        for handle, array in zip(bound[1], arrays, strict=True):
-            at = address(array)
-            odd |= at
-            set_handle(handle, at)
-        if odd & 3:
-            idle.append(bound)
-            return run(*map(_aligned, arrays))
-        status = execute(the_primitive, the_stream, n, bound[0])
-        idle.append(bound)
-        if status:
-            failed(status)
-
-    # The same, written out for two, three and four arrays: half a microsecond less of three.
-    def run_2(first: np.ndarray, second: np.ndarray) -> None:
-        if local.count != count:
-            tell(count)
-        try:
-            bound = idle.pop()
-        except IndexError:
-            bound = bind()
-        handle_1, handle_2 = bound[1]
-        at_1, at_2 = _pointer_at(id(first) + _DATA).value, _pointer_at(id(second) + _DATA).value
-        if (at_1 | at_2) & 3:
-            idle.append(bound)
-            return run_2(_aligned(first), _aligned(second))
-        set_handle(handle_1, at_1)
-        set_handle(handle_2, at_2)
-        status = execute(the_primitive, the_stream, n, bound[0])
-        idle.append(bound)
-        if status:
-            failed(status)
-
-    def run_3(first: np.ndarray, second: np.ndarray, third: np.ndarray) -> None:
-        if local.count != count:
-            tell(count)
-        try:
-            bound = idle.pop()
-        except IndexError:
-            bound = bind()
-        handle_1, handle_2, handle_3 = bound[1]
-        at_1, at_2 = _pointer_at(id(first) + _DATA).value, _pointer_at(id(second) + _DATA).value
-        at_3 = _pointer_at(id(third) + _DATA).value
-        if (at_1 | at_2 | at_3) & 3:
-            idle.append(bound)
-            return run_3(_aligned(first), _aligned(second), _aligned(third))
-        set_handle(handle_1, at_1)
-        set_handle(handle_2, at_2)
-        set_handle(handle_3, at_3)
-        status = execute(the_primitive, the_stream, n, bound[0])
-        idle.append(bound)
-        if status:
-            failed(status)
-
-    def run_4(first: np.ndarray, second: np.ndarray, third: np.ndarray, fourth: np.ndarray) -> None:
-        if local.count != count:
-            tell(count)
-        try:
-            bound = idle.pop()
-        except IndexError:
-            bound = bind()
-        handle_1, handle_2, handle_3, handle_4 = bound[1]
-        at_1, at_2 = _pointer_at(id(first) + _DATA).value, _pointer_at(id(second) + _DATA).value
-        at_3, at_4 = _pointer_at(id(third) + _DATA).value, _pointer_at(id(fourth) + _DATA).value
-        if (at_1 | at_2 | at_3 | at_4) & 3:
-            idle.append(bound)
-            return run_4(_aligned(first), _aligned(second), _aligned(third), _aligned(fourth))
-        set_handle(handle_1, at_1)
-        set_handle(handle_2, at_2)
-        set_handle(handle_3, at_3)
-        set_handle(handle_4, at_4)
-        status = execute(the_primitive, the_stream, n, bound[0])
-        idle.append(bound)
-        if status:
-            failed(status)
-
-    def run_with_scratch(*arrays: np.ndarray) -> None:
-        if local.count != count:
-            tell(count)
-        try:
-            bound = idle.pop()
-        except IndexError:
-            bound = bind()
-        room = empty((needs,), np.uint8)
-        arrays = tuple(map(_aligned, arrays))
-        for handle, array in zip(bound[1], arrays, strict=True):
-            set_handle(handle, address(array))
-        set_handle(bound[2][1][len(args)].value, address(room))
-        status = execute(the_primitive, the_stream, n, bound[0])
-        idle.append(bound)
-        if status:
-            failed(status)
-
-    if needs > SMALL_SCRATCH:
-        return run_with_scratch
-    if address is _fast_address:
-        return {2: run_2, 3: run_3, 4: run_4}.get(len(args), run)
-    return run
-
-
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """`array`, or a copy that lies so if its elements lie across the boundaries of words.
-
-    Such arrays come from a user's bytes and are only read; results are always made aligned.
-    """
-    if array.itemsize == 1 or not address(array) % array.itemsize:
-        return array
-    low, high = np.lib.array_utils.byte_bounds(array)
-    room = np.empty((high - low) // array.itemsize, array.dtype)
-    copy = np.lib.stride_tricks.as_strided(room, array.shape, array.strides)
-    copy[...] = array
-    return copy
+    return prepare(made, implementation(pd), engine, stream, count, args, descs, needs, fixed)
 
 
 def _nbytes(pd: Handle, arg: int) -> int:
@@ -609,7 +450,7 @@ def reorder_plan(source: Desc, target: Desc) -> Plan:
     return Plan(pd, (abi.SRC, abi.DST))
 
 
-_reorder = plans(reorder_plan)
+_reorder = reorders = plans(reorder_plan)      # by two interned descriptors
 
 
 @plans
@@ -650,7 +491,7 @@ def reorder_into(array: np.ndarray, out: np.ndarray, target: Desc, source: Desc 
             array = np.ascontiguousarray(array)
             source = spec(array)
             assert source is not None, "an empty array has no layout"
-    _reorder[intern(source), intern(target)].run(array, out)
+    reorders[intern(source), intern(target)].run(array, out)
 
 
 _blocked: dict[tuple[int, Desc | None, Desc], tuple[Any, Any, np.ndarray]] = {}
