@@ -1,0 +1,270 @@
+"""What a checkpoint's pickle may name, on both sides, and how a tensor is made of what it says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+from lamina import _dtypes
+from lamina._dtypes import Size, device, dtype
+from lamina._tensor import _BOOKKEEPING, Tensor
+from lamina.nn.parameter import Buffer, Parameter
+from lamina.serialization.storage import Storage, shown
+
+# The class that PyTorch names for memory of a dtype; the younger dtypes have none and lie in untyped memory.
+STORAGES = {
+    "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage",
+    "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage", "uint8": "ByteStorage",
+    "bool": "BoolStorage", "complex64": "ComplexFloatStorage", "complex128": "ComplexDoubleStorage",
+}  # fmt: skip
+
+
+class StorageType(NamedTuple):
+    """The kind of a storage: the dtype of its elements, or ``None`` for plain bytes."""
+
+    dtype: dtype | None
+
+    @property
+    def itemsize(self) -> int:
+        return 1 if self.dtype is None else self.dtype.itemsize
+
+
+class Call(NamedTuple):
+    """A name that a pickle may call with arguments: always one of the functions below."""
+
+    name: str
+    function: Callable[..., Any]
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------
+
+_ATOMS = (str, bytes, bool, int, float, complex, type(None), dtype, device)
+_MAX_DEPTH, _MAX_LENGTH = 32, 10_000  # of tuples as keys: hashing them recurses
+
+
+def key_cost(key: Any, depth: int = 0) -> int:
+    """The work of hashing a key of a dict or an element of a set; raises if it is nothing that may be one."""
+    kind = type(key)
+    if kind in (str, bytes):
+        return 1 + len(key)
+    if kind is int:
+        return 1 + key.bit_length() // 8
+    if kind in _ATOMS or (not depth and isinstance(key, Tensor)):
+        return 1
+    if kind not in (tuple, Size, frozenset):
+        raise UnpicklingError(f"{kind.__name__} cannot be a key or an element of a set")
+    if depth >= _MAX_DEPTH or len(key) > _MAX_LENGTH:
+        raise UnpicklingError("a key that is a very large or deep tuple")
+    return 1 + sum(key_cost(k, depth + 1) for k in key)
+
+
+# -- functions that a pickle may call: each checks what it is given ------------------------------------------------
+
+
+def expect(value: Any, kind: type | tuple[type, ...], what: str) -> None:
+    """``value`` must be of exactly one of the types: a subclass could bring code of its own."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if type(value) not in kinds:
+        names = " or ".join(k.__name__ for k in kinds)
+        raise UnpicklingError(f"{what} must be {names}, not {type(value).__name__}")
+
+
+def _tensor(
+    storage: Any, kind: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = False, hooks: Any = None, marks: Any = None
+) -> Any:  # fmt: skip
+    expect(storage, Storage, "a tensor's storage")
+    expect(requires_grad, bool, "requires_grad")
+    _no_hooks(hooks)
+    if marks is not None:
+        expect(marks, dict, "a tensor's metadata")
+        for mark, on in marks.items():
+            if mark not in ("conj", "neg"):
+                raise UnpicklingError(f"a tensor has unknown metadata: {shown(mark)}")
+            if on:
+                storage = storage.changed(mark)
+    t = storage.tensor(kind, offset, size, stride)
+    if requires_grad:
+        t.requires_grad_(True)
+    return t
+
+
+def _no_hooks(hooks: Any) -> None:
+    if hooks:
+        raise UnpicklingError("a tensor with hooks: functions are never loaded")
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Any:
+    expect(storage, Storage, "a tensor's storage")
+    if storage.kind is None:
+        raise UnpicklingError("a tensor in untyped storage needs a dtype")
+    return _tensor(storage, storage.kind, offset, size, stride, *rest)
+
+
+def _rebuild_with_dtype(
+    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, kind: Any, marks: Any = None
+) -> Any:  # fmt: skip
+    expect(kind, dtype, "a tensor's dtype")
+    return _tensor(storage, kind, offset, size, stride, requires_grad, hooks, marks)
+
+
+def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Any:
+    expect(data, Tensor, "a parameter's data")
+    expect(requires_grad, bool, "requires_grad")
+    _no_hooks(hooks)
+    return set_attributes(Parameter(data, requires_grad), state)
+
+
+def _rebuild_from_type(rebuild: Any, kind: Any, arguments: Any, state: Any) -> Any:
+    """A tensor that had attributes of its own; a buffer is one."""
+    if not isinstance(rebuild, Call) or rebuild.function not in (_rebuild_tensor, _rebuild_with_dtype):
+        raise UnpicklingError("a tensor with attributes must be made by one of the functions that make tensors")
+    if kind is not TENSOR:
+        raise UnpicklingError("a tensor of a class of its own: only Tensor, Parameter and Buffer can be loaded")
+    expect(arguments, tuple, "a tensor's arguments")
+    t = rebuild.function(*arguments)
+    if type(state) is dict and state.get("_is_buffer") is True:
+        persistent: Any = state.get("persistent")
+        expect(persistent, bool, "a buffer's persistence")
+        t = Buffer(t, persistent=persistent)
+        state = {name: value for name, value in state.items() if name not in ("_is_buffer", "persistent")}
+    return set_attributes(t, state)
+
+
+def set_attributes(target: Any, state: Any) -> Any:
+    """Give an object what it had in ``__dict__``, as long as that hides nothing of its class."""
+    if state is None:
+        return target
+    expect(state, dict, f"the attributes of {type(target).__name__}")
+    for name in state:
+        expect(name, str, "an attribute's name")
+        if hasattr(type(target), name) or name in _BOOKKEEPING:
+            raise UnpicklingError(f"the attribute {shown(name)} would replace one of {type(target).__name__} itself")
+    target.__dict__.update(state)
+    return target
+
+
+def _make_bytes(text: Any, encoding: Any) -> bytes:
+    expect(text, str, "encoded bytes")
+    if encoding not in ("latin1", "latin-1"):
+        raise UnpicklingError(f"bytes in an unknown encoding, {shown(encoding)}: pickles write them in latin1")
+    return text.encode("latin1")
+
+
+def _make_empty_bytes() -> bytes:
+    return b""
+
+
+def _make_bytearray(*arguments: Any) -> bytearray:
+    if len(arguments) == 2:
+        return bytearray(_make_bytes(*arguments))
+    for data in arguments:
+        expect(data, bytes, "a bytearray's content")
+    return bytearray(*arguments)
+
+
+def _make_complex(real: Any, imag: Any) -> complex:
+    for part in (real, imag):
+        expect(part, (float, int), "a part of a complex number")
+    return complex(real, imag)
+
+
+def _make_size(numbers: Any) -> Size:
+    expect(numbers, tuple, "a size")
+    for n in numbers:
+        expect(n, int, "an entry of a size")
+    return Size(numbers)
+
+
+def _make_device(kind: Any, index: Any = None) -> device:
+    expect(kind, str, "a device")
+    if index is not None:
+        expect(index, int, "a device's index")
+    return device(kind[:40], index)
+
+
+def _make_layout(name: Any) -> Any:
+    if name != "torch.strided":
+        raise UnpicklingError(f"the layout {shown(name)}: lamina's tensors are strided")
+    return _dtypes.strided
+
+
+# These take a container of the machine's making, which has checked the keys: see Machine.reduce.
+def make_ordered(items: Any = ()) -> OrderedDict:
+    return OrderedDict(items)
+
+
+def make_counter(counts: Any = ()) -> Counter:
+    return Counter(counts)
+
+
+def make_set(items: Any = ()) -> set:
+    return set(items)
+
+
+def make_frozenset(items: Any = ()) -> frozenset:
+    return frozenset(items)
+
+
+# -- the names -----------------------------------------------------------------------------------------------------
+
+TENSOR = Call("torch.Tensor", lambda: None)  # a name that stands for itself: it is compared, never called
+
+ALLOWED: dict[str, Any] = {f"torch.{d.name}": d for d in _dtypes.ALL}
+ALLOWED |= {f"torch.{STORAGES[d.name]}": StorageType(d) for d in _dtypes.ALL if d.name in STORAGES}
+ALLOWED["torch.storage.UntypedStorage"] = StorageType(None)
+_CALLS: dict[str, Callable[..., Any]] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_with_dtype,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
+    "torch.tensor._rebuild_from_type_v2": _rebuild_from_type,
+    "torch.serialization._get_layout": _make_layout,
+    "torch.Size": _make_size,
+    "torch.device": _make_device,
+    "collections.OrderedDict": make_ordered,
+    "collections.Counter": make_counter,
+    "_codecs.encode": _make_bytes,
+    "builtins.set": make_set,
+    "builtins.frozenset": make_frozenset,
+    "builtins.complex": _make_complex,
+    "builtins.bytearray": _make_bytearray,
+    "builtins.bytes": _make_empty_bytes,
+}
+for _path, _function in _CALLS.items():
+    ALLOWED[_path] = ALLOWED[_path.replace("builtins.", "__builtin__.")] = Call(_path, _function)  # Python 2's name
+ALLOWED["torch.Tensor"] = TENSOR
+
+# What PyTorch has besides: no attack, but not to be had here.
+_OTHER_DTYPE = re.compile(
+    r"torch\.(bfloat16|float8_\w+|float4_\w+|complex32|q?u?int\d+\w*|bits\w+|(cuda\.)?\w+Storage|storage\.\w+Storage)"
+)
+_OTHER_TENSOR = re.compile(r"torch\._utils\._rebuild_\w+|torch\.sparse\w*(\.\w+)*")
+
+
+def look_up(module: str, name: str) -> Any:
+    """What a pickle's global stands for; nothing is ever imported.
+
+    Raises:
+        UnpicklingError: the name is none of the few that stand for data.
+        RuntimeError: it stands for a kind of tensor that PyTorch has and lamina has not.
+    """
+    path = f"{module}.{name}"
+    found = ALLOWED.get(path)
+    if found is not None:
+        return found
+    if len(path) < 80 and _OTHER_DTYPE.fullmatch(path):
+        raise RuntimeError(
+            f"the file holds {path}, a dtype that lamina does not have yet; convert the tensors in PyTorch first, for example "
+            "with .float()"
+        )
+    if len(path) < 80 and _OTHER_TENSOR.fullmatch(path):
+        raise RuntimeError(f"the file holds a kind of tensor that lamina does not have ({path}): only dense ones can be loaded")
+    raise UnpicklingError(
+        f"the file names {path[:200]!r}, which is not data: lamina loads tensors, numbers, strings and containers of them, and "
+        "never runs code from a file. Save a module's state_dict() instead of the module"
+    )
