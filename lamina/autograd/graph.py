@@ -40,11 +40,8 @@ mode = _Mode()
 class Version:
     """How many times the memory that some tensors share was written in place."""
 
-    __slots__ = ("n", "watched")
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.watched = True  # whether every write is counted: see expose()
+    n = 0  # defaults of the class, so that making one costs nothing
+    watched = True  # whether every write is counted: see expose()
 
 
 class Variable:
@@ -167,11 +164,11 @@ class Op:
     keeps_output = False  # the rule uses ctx.output
     materializes = True  # an output without a gradient is given zeros, not None
 
-    edges: tuple = ()  # per input: None, or (node or leaf, index, shape, dtype)
+    edges: Any = ()  # per input: None, or (node or leaf, index, shape, dtype)
     sequence = 0
     recording = False  # whether the rule will be wanted; known in forward
     _saved: Any = ()
-    _versions: tuple = ()
+    _versions: Any = ()
     _output: Any = None
     _outputs: tuple = ()  # (shape, dtype) per result
     _hooks: Any = None  # index → list of functions: tensor hooks
@@ -194,36 +191,41 @@ class Op:
     def apply(cls, *inputs: Any) -> Any:
         """Compute, and record a node if any input requires a gradient."""
         ctx = _new(cls)
-        record = False
-        if mode.enabled:
-            for x in inputs:
-                if isinstance(x, Variable):
+        enabled = mode.enabled
+        record = hidden = False
+        for x in inputs:
+            if isinstance(x, Variable):
+                if x._hidden:
+                    hidden = True
+                if enabled:
                     if x._base is not None:
                         x._history()
                     if x._requires:
-                        record = ctx.recording = True
-                        break
+                        record = True
+        if record:
+            ctx.recording = True
         a = cls.forward(ctx, *inputs)
-        if type(a) is tuple:
-            return ctx._results(a, inputs, record)
+        if type(a) is not ndarray:
+            if type(a) is tuple:
+                return ctx._results(a, inputs, record)
+            a = np.asarray(a)
         t = _new(_Tensor)
-        t._a = a if type(a) is ndarray else np.asarray(a)
-        if mode.inference:
-            t._inference = True
+        t._a = a
         if cls.elementwise:
-            for x in inputs:
-                if isinstance(x, Variable) and x._hidden:
-                    t._hidden = True
-                    break
-        elif t._a.ndim > 1 and not t._a.flags.c_contiguous:
+            if hidden:
+                t._hidden = True
+        elif a.ndim > 1 and not a.flags.c_contiguous:
             t._hidden = True
-        if record and t._a.dtype.kind in "fc":
-            ctx._attach(inputs)
-            if cls.keeps_output:
-                t._version = version = Version()
-                ctx._output = (t._a, version, version.n)
-            t._node = ctx
-            t._requires = True
+        if record:
+            if a.dtype.kind in "fc":
+                ctx._attach(inputs)
+                if cls.keeps_output:
+                    t._version = version = Version()
+                    ctx._output = (a, version, version.n)
+                t._node = ctx
+                t._requires = True
+        elif not enabled and mode.inference:
+            t._inference = True
         return t
 
     def _results(self, arrays: tuple, inputs: tuple, record: bool) -> tuple:
@@ -246,7 +248,7 @@ class Op:
         return results
 
     def _attach(self, inputs: tuple) -> None:
-        edges = []
+        edges: list[Any] = []
         for x in inputs:
             if isinstance(x, Variable):
                 if x._base is not None:
@@ -256,7 +258,7 @@ class Op:
                     edges.append((x._node or x, x._index, a.shape, a.dtype))
                     continue
             edges.append(None)
-        self.edges = tuple(edges)
+        self.edges = edges
         self.sequence = next(_sequence)
         if mode.anomaly:
             self._trace = traceback.format_stack()[:-2]
@@ -271,18 +273,16 @@ class Op:
         """Keep tensors or arrays for the rule; a tensor that is written in place meanwhile makes ``saved`` raise."""
         if self.recording:
             self._saved = values
-            self._versions = tuple(
-                [v._version.n if isinstance(v, Variable) and v._version is not None else 0 for v in values]
-            )
-            if mode.enabled and not mode.inference:
-                for v in values:
-                    if isinstance(v, Variable) and v._inference:
-                        raise RuntimeError(
-                            "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference "
-                            "mode in computation tracked by autograd. To work around this, you can make a clone to get a "
-                            "normal tensor and use it in autograd, or use `torch.no_grad()` instead of "
-                            "`torch.inference_mode()`."
-                        )
+            versions = []
+            for v in values:
+                if isinstance(v, Variable):
+                    version = v._version
+                    versions.append(0 if version is None else version.n)
+                    if v._inference and mode.enabled:
+                        raise RuntimeError(INFERENCE_MESSAGE)
+                else:
+                    versions.append(0)
+            self._versions = versions
 
     @property
     def saved(self) -> tuple:
@@ -290,7 +290,7 @@ class Op:
         values = self._saved
         if values is FREED:
             raise RuntimeError(FREED_MESSAGE)
-        for v, n in zip(values, self._versions, strict=True):
+        for v, n in zip(values, self._versions):  # noqa: B905  # strict costs more than the check
             if isinstance(v, Variable) and v._version is not None and v._version.n != n:
                 raise RuntimeError(_modified(v._a, v._version.n, n, v._node))
         return values
@@ -311,6 +311,8 @@ class Op:
             raise RuntimeError(_modified(array, version.n, n, self))
         t = wrap(array)
         t._node, t._index, t._requires = self, index, array.dtype.kind in "fc"
+        if array.ndim > 1 and not array.flags.c_contiguous:
+            t._hidden = True
         return t
 
     def free(self) -> None:
@@ -395,6 +397,11 @@ class Handle:
         self.remove()
 
 
+INFERENCE_MESSAGE = (
+    "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked "
+    "by autograd. To work around this, you can make a clone to get a normal tensor and use it in autograd, or use "
+    "`torch.no_grad()` instead of `torch.inference_mode()`."
+)
 FREED_MESSAGE = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
     "freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
