@@ -192,6 +192,16 @@ class Tensor(Variable):
         return shape._mH(self)
 
     @property
+    def real(self) -> Tensor:
+        """The real part, a view; a real tensor itself."""
+        return ops.FUNCTIONS["real"](self)
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part, a view; raises ``RuntimeError`` for a real tensor."""
+        return ops.FUNCTIONS["imag"](self)
+
+    @property
     def itemsize(self) -> int:
         return self._a.itemsize
 

@@ -243,3 +243,46 @@ def test_every_dtype_is_sorted_stably(dtype):
             values, indices = lamina.from_numpy(rows.copy()).sort(-1, descending)
             np.testing.assert_array_equal(indices.numpy(), order)
             np.testing.assert_array_equal(values.numpy(), np.take_along_axis(rows, order, -1))
+
+
+# -- quantiles and histograms ------------------------------------------------------------------------------------
+
+QUANTILES = [
+    "t.quantile(x, 0.3)", "x.quantile(0.5, 1)", "x.quantile(0., 0, True)", "x.quantile(1., dim=-1)", "x.quantile(0.3, keepdim=True)",
+    "x.quantile(t.tensor([0., .3, 1.], dtype=x.dtype))", "x.quantile(t.tensor([0., .3, 1.], dtype=x.dtype), 0, True)",
+    "x.quantile(t.tensor([.4, .6], dtype=x.dtype), 1)", "x.quantile(t.tensor(.7, dtype=x.dtype), 0)",
+    "x.quantile(t.tensor([.2, .9], dtype=x.dtype), keepdim=True)", "x.nanquantile(0.3, 1)", "t.nanquantile(x, 0.5)",
+    "x.nanquantile(t.tensor([.1, .8], dtype=x.dtype), 0)", "x[0, 0].quantile(.5)", "x[0, 0].quantile(.5, 0, True)",
+    *(f"x.{name}(t.tensor([.1, .5, .65], dtype=x.dtype), 1, interpolation='{how}')"
+      for name in ("quantile", "nanquantile") for how in ("linear", "lower", "higher", "midpoint", "nearest")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", QUANTILES)
+def test_quantiles_match_torch(case):
+    function = expression(case)
+    for dtype in ("float64", "float32"):
+        x = distinct(5, 7, dtype=dtype)
+        compare(function, x)
+        x[1, 2] = x[1, 4] = x[3] = NAN
+        compare(function, x, grad=False)
+    x = lamina.tensor(distinct(3, 4), requires_grad=True)
+    assert gradcheck(lambda v: function(lamina, v), x)
+    assert gradgradcheck(lambda v: function(lamina, v) ** 2, x)
+
+
+def test_bad_quantiles_raise_as_in_torch():
+    for case in ("x.quantile(1.5)", "x.quantile(t.tensor([1.5]))", "x.quantile(t.tensor(.5).double())", "x.long().quantile(.5)",
+                 "x.quantile(t.tensor([[.5]]))", "x[:0].quantile(.5)", "x[:0].quantile(.5, 0)", "x.quantile(.5, 1, interpolation='foo')",
+                 "x.quantile(.5, 5)", "x.half().quantile(.5)"):  # fmt: skip
+        same_error(expression(case), distinct(3, 4, dtype="float32"))
+
+
+def test_histograms_match_torch():
+    for case in ("t.histogram(x, 4)", "t.histogram(x, t.tensor([-3., -1., 0., 4.], dtype=x.dtype))", "x.histogram(5, range=(-2., 3.))",
+                 "t.histogram(x, 4, density=True)", "t.histogram(x, 4, weight=x * x)", "t.histogram(x, 3, range=(0., 2.), weight=x.abs(), density=True)"):  # fmt: skip
+        for dtype in ("float64", "float32"):
+            compare(lambda t, x, c=case: tuple(expression(c)(t, x)), distinct(4, 5, dtype=dtype), grad=False)
+    for case in ("t.histogram(x, 0)", "t.histogram(x, t.tensor([[0., 1.]]))", "t.histogram(x.long(), 4)", "t.histogram(x, 4, weight=x[0])",
+                 "t.histogram(x, 4, range=(3., 0.))", "t.histogram(x, t.tensor([0., 1.]).double())"):  # fmt: skip
+        same_error(expression(case), distinct(3, 4, dtype="float32"))

@@ -50,14 +50,14 @@ def _check(device: Any, layout: Any, pin_memory: bool = False) -> None:
 # -- from data -----------------------------------------------------------------------------------------------------
 
 
-def _infer(data: Any) -> Any:
-    """Nested Python data as an array with the dtype that PyTorch infers."""
+def _infer(data: Any, exact: bool = False) -> Any:
+    """Nested Python data as an array with the dtype that PyTorch infers; if ``exact``, floats keep all their digits."""
     if isinstance(data, Variable):
         return data._a
     if isinstance(data, np.generic):
         return np.asarray(data)
     if isinstance(data, (bool, int, float, complex)):
-        return np.array(data, _dtypes.scalar_dtype(data))
+        return np.array(data, None if exact and isinstance(data, (float, complex)) else _dtypes.scalar_dtype(data))
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return np.asarray(data)
     if hasattr(data, "__array_interface__"):
@@ -85,9 +85,9 @@ def _infer(data: Any) -> Any:
         return nested.reshape(_nested_shape(items) + parts[0].shape)
     kinds = {type(x) for x in flat}
     if complex in kinds:
-        dtype = _dtypes._Default.dtype.to_complex().numpy
+        dtype = np.dtype(np.complex128) if exact else _dtypes._Default.dtype.to_complex().numpy
     elif any(issubclass(kind, float) for kind in kinds):
-        dtype = _dtypes._Default.numpy
+        dtype = np.dtype(np.float64) if exact else _dtypes._Default.numpy
     elif kinds == {bool}:
         dtype = np.dtype(bool)
     elif all(issubclass(kind, int) for kind in kinds):
@@ -121,7 +121,7 @@ def _nested_shape(items: Any) -> tuple[int, ...]:
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
     """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors); the dtype is inferred."""
     check_device(device)
-    a = _infer(data)
+    a = _infer(data, dtype is not None)
     a = np.array(a, to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy, order="C", copy=True)
     return finish(a, requires_grad)
 

@@ -482,12 +482,12 @@ def _without_leading_ones(value: Any) -> Any:
     return View.apply(value, s[lead:]) if lead else value
 
 
-def copy_into(x: Any, value: Any) -> Any:
+def copy_into(x: Any, value: Any, op: Any = None) -> Any:
     """Write ``value``, which broadcasts to ``x``, into it and record it (the caller has checked that ``x`` is writable)."""
     if value._a.dtype is not x._a.dtype:
         value = cast(value, BY_NUMPY[x._a.dtype])
     if x._base is None and mode.enabled and (x._requires or value._requires) and x._a.dtype.kind in "fc":
-        result = Copy.apply(snapshot(x), value)
+        result = (op or Copy).apply(snapshot(x), value)
         bump(x)
         record_write(x, result)
         return x
@@ -507,6 +507,16 @@ class Copy(Op):
 
     def name(self) -> str:
         return "CopyBackwards"
+
+
+class Fill(Copy):
+    """A number v written everywhere into x;   dL/dx = 0, dL/dv = Σg (by the walk)"""
+
+    name = Op.name
+
+
+class Zero(Fill):
+    """0 written everywhere into x;   dL/dx = 0"""
 
 
 def copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
@@ -552,7 +562,7 @@ def fill_(input: Any, value: Any) -> Any:
     else:
         raise TypeError(f"fill_(): argument 'value' (position 1) must be Number or Tensor, not {type(value).__name__}")
     check_writable(input)
-    return copy_into(input, value)
+    return copy_into(input, value, Fill)
 
 
 def fill(input: Any, value: Any) -> Any:
@@ -564,7 +574,7 @@ def zero_(input: Any) -> Any:
     """Writes 0 into every element."""
     check_writable(input)
     if _recorded(input):
-        return copy_into(input, wrap(np.zeros((), input._a.dtype)))
+        return copy_into(input, wrap(np.zeros((), input._a.dtype)), Zero)
     k.fill(input._a, 0)
     bump(input)
     return input

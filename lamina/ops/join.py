@@ -308,6 +308,11 @@ def unsafe_split(tensor: Any, split_size: int, dim: int = 0) -> tuple:
     return split(tensor, split_size, dim)
 
 
+def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple:
+    """:func:`split_with_sizes`."""
+    return split_with_sizes(input, split_sizes, dim)
+
+
 def unbind(input: Any, dim: int = 0) -> tuple:
     """Views of all slices along ``dim``, which disappears."""
     if not input._a.ndim:
@@ -379,9 +384,8 @@ def dsplit(input: Any, indices_or_sections: Any) -> tuple:
 
 
 METHODS = (
-    "split", "split_with_sizes", "chunk", "unsafe_chunk", "unsafe_split", "unbind", "tensor_split", "hsplit",
-    "vsplit",
-    "dsplit",
+    "split", "split_with_sizes", "chunk", "unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes", "unbind",
+    "tensor_split", "hsplit", "vsplit", "dsplit",
 )  # fmt: skip
 FUNCTIONS = (
     "cat", "concat", "concatenate", "stack", "hstack", "vstack", "row_stack", "dstack", "column_stack", "block_diag",

@@ -95,6 +95,14 @@ def _expanded(x: Any, shape: tuple) -> Any:
     return x if x._a.shape == shape else expand(x, shape)
 
 
+class MaskedSelect(Index):
+    """The elements of x where a mask holds;   dL/dx = g at those places, 0 elsewhere"""
+
+
+class MaskedScatter(IndexPut):
+    """x with elements of v where a mask holds;   dL/dx = g, 0 where replaced,   dL/dv = g where the mask holds"""
+
+
 def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     """The elements where ``mask`` (bool, broadcast) holds, as a vector."""
     _check_mask(mask, "masked_select", "masked_select: expected BoolTensor for mask, but got")
@@ -102,7 +110,7 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     x, m = _expanded(input, shape), _expanded(mask, shape)
     if not shape:
         x, m = reshape(x, (1,)), reshape(m, (1,))
-    r = Index.apply(x, (m,))
+    r = MaskedSelect.apply(x, (m,))
     return r if out is None else store(out, r)
 
 
@@ -124,7 +132,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
     if not shape:
         x, m = reshape(x, (1,)), reshape(m, (1,))
     row = Slice.apply(reshape(source, (source._a.size,)), (slice(0, n), Ellipsis))
-    r = IndexPut.apply(x, row, (m,), False, False)
+    r = MaskedScatter.apply(x, row, (m,), False, False)
     return r if shape else reshape(r, ())
 
 

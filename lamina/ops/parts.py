@@ -80,6 +80,11 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     return slice_dim(input, d, start, start + length)
 
 
+def narrow_copy(input: Any, dim: int, start: Any, length: int) -> Any:
+    """A copy of what :func:`narrow` shows."""
+    return narrow(input, dim, start, length).clone()
+
+
 def select(input: Any, dim: int, index: int) -> Any:
     """A view of entry ``index`` along ``dim``, which disappears."""
     shape = input._a.shape
@@ -524,16 +529,48 @@ def cartesian_prod(*tensors: Any) -> Any:
     return stack([flatten(g) for g in meshgrid(*found, indexing="ij")], 1)
 
 
+def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
+    """All choices of ``r`` elements of a vector, in its order, as the rows of a matrix."""
+    from itertools import combinations as choices
+    from itertools import combinations_with_replacement as repeated_choices
+
+    a = _tensor(input, "combinations")._a
+    if a.ndim != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(a.shape)}")
+    if r < 0:
+        raise RuntimeError(f"Expect a non-negative number, but got {r}")
+    if r == 0:
+        return wrap(np.empty(0, a.dtype))
+    rows = list((repeated_choices if with_replacement else choices)(range(a.size), r))
+    where = np.array(rows, np.int64).reshape(-1)
+    return reshape(input.index_select(0, wrap(where)), (len(rows), r))
+
+
+def unravel_index(indices: Any, shape: Any) -> tuple:
+    """The coordinates, in a tensor of ``shape``, of positions in its flattened form."""
+    a = _tensor(indices, "unravel_index")._a
+    if a.dtype.kind not in "iu":
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {BY_NUMPY[a.dtype]}")
+    shape = sizes((shape,) if isinstance(shape, (tuple, list)) else ((shape,),), "shape")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"'shape' cannot have negative values, but got {shape}")
+    found, step = [], 1
+    for n in reversed(shape):
+        found.append(wrap(np.asarray(a // step % n, np.int64)))
+        step *= n
+    return tuple(reversed(found))
+
+
 FUNCTIONS = (
     "narrow", "select", "diagonal", "diag", "diag_embed", "diagflat", "flip", "fliplr", "flipud", "rot90", "roll",
     "tile",
     "repeat_interleave", "tril", "triu", "tril_indices", "triu_indices", "atleast_1d", "atleast_2d", "atleast_3d",
     "meshgrid",
-    "cartesian_prod",
+    "cartesian_prod", "combinations", "unravel_index", "narrow_copy",
 )  # fmt: skip
 METHODS = (
     "narrow", "select", "diagonal", "diag", "diag_embed", "diagflat", "flip", "fliplr", "flipud", "rot90", "roll",
     "tile", "repeat",
-    "repeat_interleave", "tril", "triu", "unfold",
+    "repeat_interleave", "tril", "triu", "unfold", "narrow_copy",
 )  # fmt: skip
 INPLACE = ("tril", "triu")

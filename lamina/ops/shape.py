@@ -111,16 +111,20 @@ class _Memory:
         self.__array_interface__, self.base = interface, base
 
 
-def strided(a: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> np.ndarray:
+def strided(
+    a: np.ndarray, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0, dtype: np.dtype | None = None
+) -> np.ndarray:
     """A view of the memory at ``a``, with strides and offset in bytes; the caller answers for the bounds."""
+    dtype = dtype or a.dtype
     if a.flags.c_contiguous and a.size:
         try:
-            return np.ndarray(shape, a.dtype, a, offset, strides)  # checks the bounds, and is ten times faster
+            return np.ndarray(shape, dtype, a, offset, strides)  # checks the bounds, and is ten times faster
         except (TypeError, ValueError):
             pass
     interface = dict(a.__array_interface__)
     address, readonly = interface["data"]
     interface["shape"], interface["strides"], interface["data"] = shape, strides, (address + offset, readonly)
+    interface["typestr"], interface["descr"] = dtype.str, [("", dtype.str)]
     return np.asarray(_Memory(interface, a))
 
 

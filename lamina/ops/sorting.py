@@ -1,4 +1,4 @@
-"""Order: sorting, selecting by rank, unique elements, places in an order, and counts. NaN is larger than any number."""
+"""Order: sorting, selecting by rank, unique elements, places in an order. NaN is larger than any number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lamina.engine import kernels as k
 from lamina.ops.gathering import Scatter
 from lamina.ops.pointwise import result_numpy_dtype, store
 from lamina.ops.reduction import named_result
-from lamina.ops.shape import _integer, _tensor, squeeze, wrap_dim
+from lamina.ops.shape import _integer, _tensor, squeeze, unsqueeze, wrap_dim
 
 _SortResult, _TopkResult = named_result("sort", "values", "indices"), named_result("topk", "values", "indices")
 _KthResult, _ModeResult = named_result("kthvalue", "values", "indices"), named_result("mode", "values", "indices")
@@ -31,13 +31,15 @@ class Sort(Op):
     """Elements of x chosen along a dimension, each at most once;   dL/dx = g where they came from, 0 elsewhere"""
 
     @staticmethod
-    def forward(ctx, x, values, index, dim):
+    def forward(ctx, x, values, index, dim, keepdim=True):
         ctx.save(index)
-        ctx.dim, ctx.shape = dim, x._a.shape
-        return values
+        ctx.dim, ctx.keepdim, ctx.shape = dim, keepdim, x._a.shape
+        return values if keepdim else values.squeeze(dim)
 
     @staticmethod
     def backward(ctx, grad):
+        if not ctx.keepdim:
+            grad = unsqueeze(grad, ctx.dim)
         zeros = wrap(np.zeros(ctx.shape, grad._a.dtype))
         return Scatter.apply(zeros, ctx.dim, ctx.saved[0], grad, True), None, None, None
 
@@ -53,8 +55,11 @@ class Kthvalue(Sort):
 class Median(Sort):
     """The lower median of x;   dL/dx = g where it came from, 0 elsewhere"""
 
+    def name(self) -> str:
+        return f"{type(self).__name__}Backward1"
 
-class Nanmedian(Sort):
+
+class Nanmedian(Median):
     """The lower median of what is no NaN in x;   dL/dx = g where it came from, 0 elsewhere"""
 
 
@@ -134,8 +139,8 @@ def _chosen(op: type[Op], kind: Any, input: Any, find: Any, dim: int, keepdim: b
         find(a.reshape(1), 0)
         return _stored(kind(input.clone(), wrap(np.zeros((), np.int64))), out)
     where = wrap(find(a, d))
-    values = op.apply(input, k.gather(a, d, where._a), where, d)
-    return _stored(kind(values, where) if keepdim else kind(squeeze(values, d), squeeze(where, d)), out)
+    values = op.apply(input, k.gather(a, d, where._a), where, d, keepdim)
+    return _stored(kind(values, where if keepdim else squeeze(where, d)), out)
 
 
 def _no_bool(a: np.ndarray, name: str) -> None:
@@ -248,7 +253,7 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
     return _unique(k.unique_consecutive, input, dim, return_inverse, return_counts, "unique_consecutive")
 
 
-# -- places in an order, and counts --------------------------------------------------------------------------
+# -- places in an order ---------------------------------------------------------------------------------------
 
 
 def searchsorted(sorted_sequence: Any, input: Any = None, *, out_int32: bool = False, right: bool = False,
@@ -312,41 +317,6 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
     return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
 
 
-def _range(a: np.ndarray, low: Any, high: Any, name: str) -> tuple[Any, Any]:
-    if low == high and a.size:
-        low, high = a.min(), a.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise RuntimeError(f"torch.{name}: range of [{low:g}, {high:g}] is not finite")
-    if low > high:
-        raise RuntimeError(f"torch.{name}: max must be larger than min, but got [{low:g}, {high:g}]")
-    return (low - 1, high + 1) if low == high else (low, high)
-
-
-def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any = None) -> Any:  # noqa: A002
-    """How many elements fall into each of ``bins`` equal parts of [min, max] (of the data's range, if both are equal)."""
-    a = _tensor(input, "histc")._a
-    if a.dtype.kind != "f":
-        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{_name(a)}'")
-    if bins <= 0:
-        raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
-    r = wrap(k.histc(a, bins, *_range(a, min, max, "histc")))
-    return r if out is None else store(out, r)
-
-
-def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each non-negative integer occurs in a vector, or the sum of the ``weights`` of its occurrences."""
-    a = _tensor(input, "bincount")._a
-    if a.dtype.kind not in "iu":
-        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{_name(a)}'")
-    if minlength < 0:
-        raise RuntimeError(f"minlength should be >= 0, but got {minlength}")
-    if a.ndim != 1 or (a.size and a.min() < 0):
-        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
-    if weights is not None and weights._a.shape != a.shape:
-        raise RuntimeError("weights should be 1-d and have the same length as input")
-    return wrap(k.bincount(a, None if weights is None else weights._a, minlength))
-
-
 def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
     """Whether each element is among ``test_elements``; either may be a number."""
     if not isinstance(elements, Variable) and not isinstance(test_elements, Variable):
@@ -358,6 +328,6 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
 
 FUNCTIONS = (
     "sort", "argsort", "msort", "topk", "kthvalue", "median", "nanmedian", "mode", "unique", "unique_consecutive",
-    "searchsorted", "bucketize", "histc", "bincount", "isin",
+    "searchsorted", "bucketize", "isin",
 )  # fmt: skip
 METHODS = tuple(n for n in FUNCTIONS if n not in ("searchsorted", "bucketize", "isin"))

@@ -1,4 +1,4 @@
-"""Order: sorting, selecting by rank, counting what is equal. NaN is larger than any number."""
+"""Order: sorting, selecting by rank, unique elements. NaN is larger than any number."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 
 __all__ = [
     "sort", "argsort", "topk", "kth_index", "median_index", "mode_index", "unique", "unique_consecutive",
-    "searchsorted", "histc",
-    "bincount", "isin",
+    "searchsorted", "isin",
 ]  # fmt: skip
 
 ndarray = np.ndarray
@@ -211,7 +210,7 @@ def unique_consecutive(x: ndarray, dim: int | None, inverse: bool, counts: bool)
     return _found(x, dim, starts), which, np.diff(starts, append=len(table)) if counts else None
 
 
-# -- places in an order, and counts --------------------------------------------------------------------------
+# -- places in an order ---------------------------------------------------------------------------------------
 
 
 def searchsorted(boundaries: ndarray, x: ndarray, right: bool) -> ndarray:
@@ -227,22 +226,6 @@ def searchsorted(boundaries: ndarray, x: ndarray, right: bool) -> ndarray:
     for row, values, places in rows:
         places[...] = np.searchsorted(row, values, side)
     return out
-
-
-def histc(x: ndarray, bins: int, low: Any, high: Any) -> ndarray:
-    """How many elements of [low, high] fall into each of ``bins`` equal parts."""
-    flat = x.reshape(-1)
-    flat = flat[(flat >= low) & (flat <= high)]
-    place = ((flat - x.dtype.type(low)) * x.dtype.type(bins) / x.dtype.type(high - low)).astype(np.int64)
-    return np.bincount(np.minimum(place, bins - 1), minlength=bins).astype(x.dtype)
-
-
-def bincount(x: ndarray, weights: ndarray | None, minlength: int) -> ndarray:
-    """How often (or with what total weight) each integer occurs."""
-    x = x.astype(np.int64, copy=False)
-    if weights is None:
-        return np.bincount(x, minlength=minlength)
-    return np.bincount(x, weights, minlength).astype(weights.dtype if weights.dtype == np.float32 else np.float64)
 
 
 def isin(x: ndarray, elements: ndarray, invert: bool) -> ndarray:
