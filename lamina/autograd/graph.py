@@ -162,6 +162,7 @@ class Op:
 
     elementwise = False  # the result has the memory order of its inputs
     keeps_output = False  # the rule uses ctx.output
+    label = ""  # PyTorch's name of the node, where it is not the class's
     materializes = True  # an output without a gradient is given zeros, not None
 
     edges: Any = ()  # per input: None, or (node or leaf, index, shape, dtype)
@@ -326,7 +327,7 @@ class Op:
 
     def name(self) -> str:
         """The node's name as PyTorch prints it, such as ``MulBackward0``."""
-        return f"{type(self).__name__}Backward0"
+        return self.label or f"{type(self).__name__}Backward0"
 
     def __repr__(self) -> str:
         return f"<{self.name()} object at {hex(id(self))}>"
@@ -519,6 +520,8 @@ def check_writable(x: Variable) -> None:
 
 class CopySlices(Op):
     """base with a view of it replaced:   dL/dbase = dL/dy outside the view,   dL/dvalue = dL/dy inside."""
+
+    label = "torch::autograd::CopySlices"
 
     order: tuple | None = None  # of the base's axes in memory, outermost first, if it is not row-major
 

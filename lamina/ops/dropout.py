@@ -27,6 +27,7 @@ class Scale(Op):
     """x·n with noise n that may broadcast;   dL/dx = g·n"""
 
     elementwise = True
+    label = "MulBackward0"
 
     @staticmethod
     def forward(ctx, x, noise):

@@ -67,12 +67,14 @@ class MaxAll(Amax):
     """The largest of all;   dL/dx = g, shared evenly between equals, NaNs among them"""
 
     nan_counts = True
+    label = "MaxBackward1"
 
 
 class MinAll(Amin):
     """The smallest of all;   dL/dx = g, shared evenly between equals, NaNs among them"""
 
     nan_counts = True
+    label = "MinBackward1"
 
 
 class Pick(Op):

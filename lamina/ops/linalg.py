@@ -49,6 +49,8 @@ class MatMul(Op):
         ctx.save(x, y)
         ctx.flipped = x_flipped, y_flipped
         a, b = x._a, y._a
+        if ctx.recording:
+            ctx.label = "MmBackward0" if a.ndim == b.ndim == 2 else "BmmBackward0"
         if x_flipped:
             a = a.swapaxes(-1, -2)
         if y_flipped:
@@ -342,7 +344,9 @@ class Linear(Op):
 
     @staticmethod
     def forward(ctx, x, weight, bias):
-        ctx.save(x, weight)
+        if ctx.recording:
+            ctx.save(x, weight)
+            ctx.label = "ViewBackward0" if x._a.ndim > 2 else "MmBackward0" if bias is None else "AddmmBackward0"
         return k.linear(x._a, weight._a, None if bias is None else bias._a)
 
     @staticmethod

@@ -96,6 +96,8 @@ def _valid(name: str, t: np.ndarray, classes: int, ignore_index: int) -> tuple[n
 class CrossEntropy(Op):
     """−Σₙ wₙ·((1 − ε)·log softmax(x)[n, tₙ] + ε/C·Σ_c w_c/wₙ·log softmax(x)[n, c]), over Σₙ wₙ for the mean."""
 
+    label = "NllLossBackward0"
+
     @staticmethod
     def forward(ctx, x, target, weight, ignore_index, reduction, smoothing):
         t, keep = _valid("cross_entropy", target._a, x._a.shape[1], ignore_index)

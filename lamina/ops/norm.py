@@ -15,6 +15,8 @@ from lamina.ops.reduction import Mean, Sum
 class BatchNorm(Op):
     """y = x̂·w + b, x̂ = (x − m)/√(v + ε) with the batch's m and v;   dL/dx = w/√(v + ε)·(g − Σg/n − x̂·Σ(g·x̂)/n)"""
 
+    label = "NativeBatchNormBackward0"
+
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps):
         a = x._a
@@ -70,6 +72,8 @@ def _composed_backward(grad: Any, x: Any, weight: Any, eps: float) -> tuple:
 
 class BatchNormEval(Op):
     """y = (x − m)·s + b with given m and v, s = w/√(v + ε);   dL/dx = g·s, dL/dw = Σ g·(x − m)/√(v + ε), dL/db = Σ g"""
+
+    label = "NativeBatchNormBackward0"
 
     @staticmethod
     def forward(ctx, x, weight, bias, mean, var, eps):

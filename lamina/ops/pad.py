@@ -19,6 +19,8 @@ class Pad(Op):
     @staticmethod
     def forward(ctx, x, pairs, mode, value):
         ctx.settings = x._a.shape, pairs, mode
+        if mode == "constant":
+            ctx.label = "ConstantPadNdBackward0"
         return k.pad(x._a, pairs, mode, value)
 
     @staticmethod

@@ -145,6 +145,8 @@ class Sub(Op):
 
     @staticmethod
     def forward(ctx, x, y):
+        if not isinstance(x, Variable):
+            ctx.label = "RsubBackward1"
         return _call(k.sub, *operands(x, y))
 
     @staticmethod
@@ -611,6 +613,7 @@ class Clamp(Op):
     """min(max(x, low), high);   dL/dx = g where low ≤ x ≤ high"""
 
     elementwise = True
+    label = "ClampBackward1"
 
     @staticmethod
     def forward(ctx, x, low, high):

@@ -112,6 +112,8 @@ class Sum(Op):
     @staticmethod
     def forward(ctx, x, axes, keepdim, dtype):
         ctx.shape, ctx.axes, ctx.keepdim = x._a.shape, axes, keepdim
+        if axes is not None:
+            ctx.label = "SumBackward1"
         return k.sum(x._a, axes, keepdim, dtype)
 
     @staticmethod
@@ -145,6 +147,8 @@ class Mean(Op):
     @staticmethod
     def forward(ctx, x, axes, keepdim):
         ctx.shape, ctx.axes, ctx.keepdim = x._a.shape, axes, keepdim
+        if axes is not None:
+            ctx.label = "MeanBackward1"
         return k.mean(x._a, axes, keepdim)
 
     @staticmethod
@@ -295,6 +299,7 @@ class VarMean(Op):
     """(Σ(x − m)²/d, m) with d = max(n − correction, 0);   dL/dx = 2·g·(x − m)/d + gₘ/n"""
 
     materializes = False
+    label = "VarBackward0"
 
     @staticmethod
     def forward(ctx, x, axes, keepdim, correction):
@@ -328,6 +333,7 @@ class StdMean(VarMean):
     """(√variance, m);   dL/dvariance = g/(2·std), and 0 where std is 0"""
 
     keeps_output = True
+    label = "StdBackward0"
 
     @staticmethod
     def forward(ctx, x, axes, keepdim, correction):
@@ -432,6 +438,7 @@ class VectorNorm(Op):
     r"""(Σ\|x\|ᵖ)^(1/p) = y;   dL/dx = g·sign(x)·(\|x\|/y)ᵖ⁻¹, shared evenly between the extremes for p = ±∞, and 0 at y = 0"""
 
     keeps_output = True
+    label = "LinalgVectorNormBackward0"
 
     @staticmethod
     def forward(ctx, x, order, axes, keepdim):
