@@ -356,6 +356,10 @@ class Transpose(ViewOp):
         return Transpose.apply(grad, *ctx.dims)
 
 
+class T(Transpose):
+    """The transpose of a matrix"""
+
+
 def permute(input: Any, *args: Any, dims: Any = None) -> Any:
     """A view with the dimensions in the order ``dims``."""
     order = sizes(args if dims is None else (dims,), "dims")
@@ -393,7 +397,7 @@ def t(input: Any) -> Any:
     n = _tensor(input, "t")._a.ndim
     if n > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {n}D")
-    return transpose(input, 0, 1) if n == 2 else View.apply(input, input._a.shape)
+    return T.apply(input, 0, 1) if n == 2 else View.apply(input, input._a.shape)
 
 
 def _T(input: Any) -> Any:
