@@ -13,16 +13,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import inf, prod
 from typing import Any
 
-import numpy as np
-
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable
+from lamina.autograd.graph import Op
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
+from lamina.ops.windows import (
+    adaptive_windows,
+    check_dtype,
+    check_rank,
+    entries,
+    fractional_windows,
+    indices_of,
+    ints,
+    samples_of,
+    shape_of,
+    unpooled_size,
+    window,
+)  # fmt: skip
 
 Ints = tuple[int, ...]
 
@@ -33,6 +42,7 @@ class MaxPool(Op):
     """y = the largest element of each window (with its flat index, if asked for);   dL/dx = g at the chosen elements"""
 
     materializes = False
+    spatial: Ints = ()
 
     @staticmethod
     def forward(ctx, x, kernel, stride, padding, dilation, size, with_indices):
@@ -83,6 +93,8 @@ class MaxPoolSelect(Op):
 class AvgPool(Op):
     """y = the sum of each window, divided by its count or by a given divisor;   dL/dx = each share of g, spread"""
 
+    settings: tuple = ()
+
     @staticmethod
     def forward(ctx, x, kernel, stride, padding, size, include, divisor):
         a = x._a
@@ -113,6 +125,8 @@ class AvgPoolBackward(Op):
 class AdaptiveAvgPool(Op):
     """y = the mean of each adaptive window;   dL/dx = each share of g, spread"""
 
+    spatial: Ints = ()
+
     @staticmethod
     def forward(ctx, x, size):
         ctx.spatial = x._a.shape[2:]
@@ -140,16 +154,14 @@ class AdaptiveAvgPoolBackward(Op):
 
 
 class AdaptiveMaxPool(Op):
-    """y = the largest element of each adaptive window, and its flat index;   dL/dx = g at those indices"""
+    """y = the largest element of each adaptive window (with its flat index, if asked for);   dL/dx = g at those indices"""
 
     materializes = False
+    spatial: Ints = ()
 
     @staticmethod
-    def forward(ctx, x, size):
-        y, indices = k.adaptive_max_pool(x._a, size)
-        ctx.spatial = x._a.shape[2:]
-        ctx.save(indices)
-        return y, indices
+    def forward(ctx, x, size, with_indices):
+        return _choose(ctx, x, with_indices, k.adaptive_max_pool, size)
 
     @staticmethod
     def backward(ctx, grad, _of_indices=None):
@@ -159,15 +171,23 @@ class AdaptiveMaxPool(Op):
         return f"{type(self).__name__}{len(self.spatial)}DBackward0"
 
 
-class FractionalMaxPool(AdaptiveMaxPool):
-    """y = the largest element of each of the windows at random places, and its flat index;   dL/dx = g at those indices"""
+class FractionalMaxPool(Op):
+    """y = the largest element of each window at a random place (with its flat index);   dL/dx = g at those indices"""
+
+    materializes = False
+    spatial: Ints = ()
+    backward, name = staticmethod(AdaptiveMaxPool.backward), AdaptiveMaxPool.name
 
     @staticmethod
-    def forward(ctx, x, samples, kernel, size):
-        y, indices = k.fractional_max_pool(x._a, samples, kernel, size)
-        ctx.spatial = x._a.shape[2:]
-        ctx.save(indices)
-        return y, indices
+    def forward(ctx, x, samples, kernel, size, with_indices):
+        return _choose(ctx, x, with_indices, k.fractional_max_pool, samples, kernel, size)
+
+
+def _choose(ctx: Any, x: Any, with_indices: bool, kernel: Any, *settings: Any) -> Any:
+    ctx.spatial = x._a.shape[2:]
+    y, indices = kernel(x._a, *settings, with_indices or ctx.recording)
+    ctx.save(indices)
+    return (y, indices) if with_indices else y
 
 
 class MaxUnpool(Op):
@@ -214,6 +234,7 @@ class LPPool(Op):
     """y = (Σxᵖ)^(1/p);   dL/dx = (g·y^(1 − p), spread)·x^(p − 1), but 0 where the sum is: a window of zeros has no slope"""
 
     keeps_output = True
+    settings: tuple = ()
 
     @staticmethod
     def forward(ctx, x, norm, kernel, stride, padding, size, divisor, scale):
@@ -247,12 +268,12 @@ def _max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
         input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:  # fmt: skip
-        window = _window(
-            name, ndim, _shape(name, input), _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride),
-            _ints(name, "padding", padding), _ints(name, "dilation", dilation), ceil_mode,
+        found = window(
+            name, ndim, shape_of(name, input), ints(name, "kernel_size", kernel_size), ints(name, "stride", stride),
+            ints(name, "padding", padding), ints(name, "dilation", dilation), ceil_mode,
         )  # fmt: skip
-        _check_dtype(name, input, "fiu")
-        return _batched(MaxPool, ndim, input, *window, bool(return_indices))
+        check_dtype(name, input, "fiu")
+        return _batched(MaxPool, ndim, input, *found, bool(return_indices))
 
     def with_indices(
         input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
@@ -272,20 +293,21 @@ def _avg_pool(ndim: int) -> Callable[..., Any]:
         input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
         count_include_pad: bool = True, divisor_override: int | None = None,
     ) -> Any:  # fmt: skip
-        kernel, stride, padding, _, size = _window(
-            name, ndim, _shape(name, input), _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride),
-            _ints(name, "padding", padding), 1, ceil_mode,
+        kernel, stride, padding, _, size = window(
+            name, ndim, shape_of(name, input), ints(name, "kernel_size", kernel_size), ints(name, "stride", stride),
+            ints(name, "padding", padding), 1, ceil_mode,
         )  # fmt: skip
-        _check_dtype(name, input, "fi", only_long=True)
+        check_dtype(name, input, "fi", only_long=True)
         if divisor_override is not None:
-            divisor_override = operator.index(_ints(name, "divisor_override", divisor_override))
+            divisor_override = operator.index(ints(name, "divisor_override", divisor_override))
             if divisor_override == 0:
                 raise RuntimeError(f"{name}: divisor_override must not be zero")
         return _batched(AvgPool, ndim, input, kernel, stride, padding, size, bool(count_include_pad), divisor_override)
 
     def without_divisor(
-        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
-    ) -> Any:
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> Any:  # fmt: skip
         return avg_pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
     return _named(avg_pool if ndim > 1 else without_divisor, name, "mean of each window", ndim, "AvgPool")
@@ -295,15 +317,17 @@ def _lp_pool(ndim: int) -> Callable[..., Any]:
     name = f"lp_pool{ndim}d"
 
     def lp_pool(input: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Any:
-        kernel, stride, padding, dilation, size = _window(
-            name, ndim, _shape(name, input), _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride), 0, 1, ceil_mode
-        )
+        kernel, stride, padding, dilation, size = window(
+            name, ndim, shape_of(name, input), ints(name, "kernel_size", kernel_size), ints(name, "stride", stride), 0, 1,
+            ceil_mode,
+        )  # fmt: skip
         if norm_type in (inf, -inf):  # the limits of the norm: the largest and the smallest absolute value
             sign = 1 if norm_type > 0 else -1
             y = _batched(MaxPool, ndim, p.abs(input) * sign, kernel, stride, padding, dilation, size, False)
             return y * sign
         # A window that sticks out counts as PyTorch has it: its mean is scaled up to a whole window's sum.
-        whole = all((n - 1) * s + t <= length for n, s, t, length in zip(size, stride, kernel, input._a.shape[-ndim:], strict=True))
+        spatial = input._a.shape[-ndim:]
+        whole = all((n - 1) * s + t <= length for n, s, t, length in zip(size, stride, kernel, spatial, strict=True))
         if input._a.dtype.kind == "f":
             divisor, scale = (1, 1) if whole else (None, prod(kernel))
             return _batched(LPPool, ndim, input, norm_type, kernel, stride, padding, size, divisor, scale)
@@ -317,8 +341,8 @@ def _adaptive_avg_pool(ndim: int) -> Callable[..., Any]:
     name = f"adaptive_avg_pool{ndim}d"
 
     def adaptive_avg_pool(input: Any, output_size: Any) -> Any:
-        size, step = _adaptive(name, ndim, _shape(name, input), _entries(name, output_size), ndim < 3)
-        _check_dtype(name, input, "f")
+        size, step = adaptive_windows(name, ndim, shape_of(name, input), entries(name, output_size), ndim < 3)
+        check_dtype(name, input, "f")
         if step:
             return _batched(AvgPool, ndim, input, *step, (0,) * ndim, size, True, None)
         return _batched(AdaptiveAvgPool, ndim, input, size)
@@ -331,12 +355,11 @@ def _adaptive_max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., Any
     name = f"adaptive_max_pool{ndim}d"
 
     def adaptive_max_pool(input: Any, output_size: Any, return_indices: bool = False) -> Any:
-        size, step = _adaptive(name, ndim, _shape(name, input), _entries(name, output_size), False)
-        _check_dtype(name, input, "f")
+        size, step = adaptive_windows(name, ndim, shape_of(name, input), entries(name, output_size), False)
+        check_dtype(name, input, "f")
         if step:
             return _batched(MaxPool, ndim, input, *step, (0,) * ndim, (1,) * ndim, size, bool(return_indices))
-        found = _batched(AdaptiveMaxPool, ndim, input, size)
-        return found if return_indices else found[0]
+        return _batched(AdaptiveMaxPool, ndim, input, size, bool(return_indices))
 
     def with_indices(input: Any, output_size: Any, return_indices: bool = False) -> Any:
         return adaptive_max_pool(input, output_size, True)
@@ -354,21 +377,22 @@ def _fractional_max_pool(ndim: int) -> tuple[Callable[..., Any], Callable[..., A
         input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
         _random_samples: Any = None,
     ) -> Any:  # fmt: skip
-        shape = _shape(name, input)
+        shape = shape_of(name, input)
         if output_size is None:
             if output_ratio is None:
                 raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
-            _check_rank(name, ndim, shape)
+            check_rank(name, ndim, shape)
             ratios = tuple(output_ratio) if isinstance(output_ratio, Sequence) else (output_ratio,) * ndim
             if len(ratios) != ndim:
                 raise ValueError(f"{name} requires output_ratio to be a number or {ndim} numbers, but got {output_ratio!r}")
             output_size = tuple(int(n * r) for n, r in zip(shape[-ndim:], ratios, strict=True))
-        kernel, size = _fractional(name, ndim, shape, _ints(name, "kernel_size", kernel_size), _ints(name, "output_size", output_size))
-        _check_dtype(name, input, "f")
+        kernel, size = fractional_windows(
+            name, ndim, shape, ints(name, "kernel_size", kernel_size), ints(name, "output_size", output_size)
+        )
+        check_dtype(name, input, "f")
         planes = (shape[0] if len(shape) == ndim + 2 else 1, shape[-ndim - 1])
-        samples = _samples(name, ndim, input, planes, _random_samples)
-        found = _batched(FractionalMaxPool, ndim, input, samples, kernel, size)
-        return found if return_indices else found[0]
+        samples = samples_of(name, ndim, input, planes, _random_samples)
+        return _batched(FractionalMaxPool, ndim, input, samples, kernel, size, bool(return_indices))
 
     def with_indices(
         input: Any, kernel_size: Any, output_size: Any = None, output_ratio: Any = None, return_indices: bool = False,
@@ -388,13 +412,13 @@ def _max_unpool(ndim: int) -> Callable[..., Any]:
     def max_unpool(
         input: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
     ) -> Any:
-        shape = _shape(name, input)
-        size = _unpooled(
-            name, ndim, shape, _ints(name, "kernel_size", kernel_size), _ints(name, "stride", stride),
-            _ints(name, "padding", padding), None if output_size is None else tuple(map(operator.index, output_size)),
+        shape = shape_of(name, input)
+        size = unpooled_size(
+            name, ndim, shape, ints(name, "kernel_size", kernel_size), ints(name, "stride", stride),
+            ints(name, "padding", padding), None if output_size is None else tuple(map(operator.index, output_size)),
         )  # fmt: skip
-        at = _indices(name, shape, indices, size)
-        _check_dtype(name, input, "f")
+        at = indices_of(name, shape, indices, size)
+        check_dtype(name, input, "f")
         if len(shape) == ndim + 2:
             return MaxUnpool.apply(input, at, size)
         return MaxUnpool.apply(input.unsqueeze(0), at[None], size).squeeze(0)
@@ -417,211 +441,6 @@ def _batched(op: type[Op], ndim: int, input: Any, *settings: Any) -> Any:
         return op.apply(input, *settings)
     found = op.apply(input.unsqueeze(0), *settings)
     return tuple(t.squeeze(0) for t in found) if type(found) is tuple else found.squeeze(0)
-
-
-# -- what the arguments mean, and what is wrong with them ----------------------------------------------------------
-
-
-def _shape(name: str, input: Any) -> Ints:
-    if not isinstance(input, Variable):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return input._a.shape
-
-
-def _check_dtype(name: str, input: Any, kinds: str, only_long: bool = False) -> None:
-    dtype = input._a.dtype
-    if dtype.kind not in kinds or only_long and dtype.kind == "i" and dtype.itemsize != 8:
-        raise NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[dtype]]!r}')
-
-
-def _ints(name: str, label: str, value: Any) -> Any:
-    """An int, a tuple of ints, or ``None``, so that it can be part of a key."""
-    if type(value) is int or value is None:
-        return value
-    try:
-        return tuple(map(operator.index, value)) if isinstance(value, Sequence) else operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}(): argument '{label}' must be an int or a tuple of ints, but got {value!r}") from None
-
-
-def _expand(name: str, label: str, value: Any, ndim: int) -> Ints:
-    if type(value) is int:
-        return (value,) * ndim
-    if len(value) == 1:
-        return value * ndim
-    if len(value) != ndim:
-        raise RuntimeError(f"{name}: {label} must be an int or a tuple of {ndim} ints, but got {value}")
-    return value
-
-
-def _check_rank(name: str, ndim: int, shape: Ints, channels: bool = True) -> None:
-    """The rank, and that nothing but the batch (or, where PyTorch allows it, the channels) is empty."""
-    needed = shape[len(shape) - ndim - channels :]
-    if len(shape) in (ndim + 1, ndim + 2) and 0 not in needed:
-        return
-    kind = RuntimeError
-    if len(shape) <= ndim and name in ("avg_pool2d", "lp_pool2d", "fractional_max_pool2d", "fractional_max_pool3d"):
-        kind = IndexError  # type: ignore[assignment]  # as PyTorch has it there
-    raise kind(
-        f"{name}: expected a {ndim + 1}D or {ndim + 2}D (batch mode) tensor in which only the batch may be empty, but got a tensor "
-        f"of shape {list(shape)}"
-    )
-
-
-@lru_cache(4096)
-def _window(
-    name: str, ndim: int, shape: Ints, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
-) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    """Kernel, stride, padding and dilation per dimension, and the number of windows, all checked."""
-    if kernel_size is None or padding is None or dilation is None:
-        raise TypeError(f"{name}(): kernel_size, padding and dilation must be ints or tuples of ints, not None")
-    kernel = _expand(name, "kernel_size", kernel_size, ndim)
-    stride = kernel if stride is None or stride == () else _expand(name, "stride", stride, ndim)
-    padding = _expand(name, "padding", padding, ndim)
-    dilation = _expand(name, "dilation", dilation, ndim)
-    for label, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
-        if min(values) < 1:
-            raise RuntimeError(f"{name}: {label} must be greater than zero, but got {values}")
-    if min(padding) < 0:
-        raise RuntimeError(f"{name}: padding must be non-negative, but got {padding}")
-    if any(2 * q > t for q, t in zip(padding, kernel, strict=True)):
-        raise RuntimeError(f"{name}: padding must be at most half of the kernel size, but got padding={padding}, kernel_size={kernel}")
-    _check_rank(name, ndim, shape)
-    size = tuple(map(_count, shape[-ndim:], kernel, stride, padding, dilation, (ceil_mode,) * ndim))
-    if min(size) < 1:
-        channels = shape[-ndim - 1]
-        given, got = ("x".join(map(str, (channels, *extent))) for extent in (shape[-ndim:], size))
-        raise RuntimeError(
-            f"{name}: Given input size: ({given}). Calculated output size: ({got}). Output size is too small for "
-            f"kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}"
-        )
-    return kernel, stride, padding, dilation, size
-
-
-def _count(length: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> int:
-    """How many windows there are; with ``ceil_mode`` one may stick out, but must begin in the input or the padding before it."""
-    n = (length + 2 * padding - dilation * (kernel - 1) - 1 + (stride - 1 if ceil_mode else 0)) // stride + 1
-    return n - 1 if ceil_mode and (n - 1) * stride >= length + padding else n
-
-
-def _entries(name: str, output_size: Any) -> Any:
-    if type(output_size) is int or output_size is None:
-        return output_size
-    try:
-        if isinstance(output_size, Sequence):
-            return tuple(n if n is None else operator.index(n) for n in output_size)
-        return operator.index(output_size)
-    except TypeError:
-        raise TypeError(f"{name}(): argument 'output_size' must be an int or a tuple of ints or None, but got {output_size!r}") from None
-
-
-@lru_cache(4096)
-def _adaptive(
-    name: str, ndim: int, shape: Ints, output_size: Any, no_channels: bool
-) -> tuple[Ints, tuple[Ints, Ints] | None]:
-    """The number of windows per dimension, and their kernel and stride if they are regular."""
-    entries = output_size if type(output_size) is tuple else (output_size,) * ndim
-    if len(entries) != ndim:
-        raise RuntimeError(f"{name}: output_size must be an int or a tuple of {ndim} ints or None, but got {output_size}")
-    _check_rank(name, ndim, shape, channels=not no_channels)
-    spatial = shape[-ndim:]
-    size = tuple(length if n is None else n for n, length in zip(entries, spatial, strict=True))
-    if min(size) < 0:
-        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0, but got {size}")
-    # Window i goes from ⌊iL/n⌋ to ⌈(i + 1)L/n⌉: a step of ⌊L/n⌋ and one length for all if the remainder of L/n is 0 or 1.
-    if all(n and (length % n == 0 or length % n == 1 and length > n) for n, length in zip(size, spatial, strict=True)):
-        kernel = tuple(-(-length // n) for n, length in zip(size, spatial, strict=True))
-        return size, (kernel, tuple(length // n for n, length in zip(size, spatial, strict=True)))
-    return size, None
-
-
-@lru_cache(1024)
-def _fractional(name: str, ndim: int, shape: Ints, kernel_size: Any, output_size: Any) -> tuple[Ints, Ints]:
-    kernel = _expand(name, "kernel_size", kernel_size, ndim)
-    if type(output_size) is tuple and len(output_size) != ndim:
-        raise RuntimeError(f"{name}: output_size must be an int or a tuple of {ndim} ints, but got {output_size}")
-    size = _expand(name, "output_size", output_size, ndim)
-    _check_rank(name, ndim, shape)
-    if min(kernel) < 1:
-        raise RuntimeError(f"{name}: kernel_size must be greater than zero, but got {kernel}")
-    if min(size) < 0:
-        raise RuntimeError(f"{name}: output_size must be non-negative, but got {size}")
-    for n, t, length in zip(size, kernel, shape[-ndim:], strict=True):
-        if n + t - 1 > length:
-            raise RuntimeError(
-                f"{name}: {n} windows of size {t} are too large relative to an input of size {length}: got kernel_size={kernel} and "
-                f"output_size={size} for an input of shape {list(shape)}"
-            )
-    return kernel, size
-
-
-def _samples(name: str, ndim: int, input: Any, planes: Ints, given: Any) -> Any:
-    """The random numbers (N, C, ndim) as an array, the dimensions in the order of the input's."""
-    if given is None:
-        from lamina.ops.random import rand
-
-        given = rand(*planes, ndim, dtype=BY_NUMPY[input._a.dtype])
-    if not isinstance(given, Variable):
-        raise TypeError(f"{name}(): argument '_random_samples' must be Tensor, not {type(given).__name__}")
-    a = given._a
-    if a.dtype != input._a.dtype:
-        raise RuntimeError(
-            f"{name}: expected _random_samples to have the dtype of the input, {BY_NUMPY[input._a.dtype]}, but got {BY_NUMPY[a.dtype]}"
-        )
-    if a.ndim != 3 or a.shape[0] < planes[0] or a.shape[1:] != (planes[1], ndim):
-        raise RuntimeError(f"{name}: expected _random_samples of shape {[*planes, ndim]}, but got {list(a.shape)}")
-    a = a[: planes[0]]
-    return a[..., ::-1] if ndim == 2 else a  # in two dimensions PyTorch gives the width first
-
-
-@lru_cache(1024)
-def _unpooled(
-    name: str, ndim: int, shape: Ints, kernel_size: Any, stride: Any, padding: Any, output_size: Ints | None
-) -> Ints:
-    """The spatial size of the result of unpooling: as asked for, if a pooling could have led from it to ``shape``."""
-    if kernel_size is None or padding is None:
-        raise TypeError(f"{name}(): kernel_size and padding must be ints or tuples of ints, not None")
-    kernel = _expand(name, "kernel_size", kernel_size, ndim)
-    stride = kernel if stride is None else _expand(name, "stride", stride, ndim)
-    padding = _expand(name, "padding", padding, ndim)
-    for label, values in (("kernel_size", kernel), ("stride", stride)):
-        if min(values) < 1:
-            raise RuntimeError(f"{name}: {label} must be greater than zero, but got {values}")
-    _check_rank(name, ndim, shape)
-    natural = tuple((n - 1) * s + t - 2 * q for n, t, s, q in zip(shape[-ndim:], kernel, stride, padding, strict=True))
-    if output_size is None:
-        if min(natural) < 1:
-            raise RuntimeError(f"{name}: the result of an input of shape {list(shape)} would have the size {natural}")
-        return natural
-    if len(output_size) == ndim + 2:
-        output_size = output_size[2:]
-    if len(output_size) != ndim:
-        raise ValueError(
-            f"output_size should be a sequence containing {ndim} or {ndim + 2} elements, but it has a length of '{len(output_size)}'"
-        )
-    for d, (n, usual, s) in enumerate(zip(output_size, natural, stride, strict=True)):
-        if not usual - s < n < usual + s:
-            raise ValueError(f'invalid output_size "{output_size}" (dim {d} must be between {usual - s} and {usual + s})')
-    return output_size
-
-
-def _indices(name: str, shape: Ints, indices: Any, size: Ints) -> Any:
-    """The indices as an array, checked to lie within planes of ``size``."""
-    if not isinstance(indices, Variable):
-        raise TypeError(f"{name}(): argument 'indices' (position 2) must be Tensor, not {type(indices).__name__}")
-    at = indices._a
-    if at.dtype.kind != "i" or at.dtype.itemsize != 8:
-        raise RuntimeError(f"{name}: elements in indices should be type int64 but got: {SCALAR_NAME[BY_NUMPY[at.dtype]]}")
-    if at.shape != shape:
-        raise RuntimeError(
-            f"{name}: expected shape of indices to be same as that of the input tensor ({list(shape)}) but got indices tensor with "
-            f"shape: {list(at.shape)}"
-        )
-    if at.size and at.view(np.uint64).max() >= prod(size):  # a negative one is very large as well
-        wrong = at.min() if at.min() < 0 else at.max()
-        volume = "x".join(map(str, size))
-        raise RuntimeError(f"{name}: found an invalid max index: {wrong} (output volumes are of size {volume})")
-    return at
 
 
 max_pool1d, max_pool1d_with_indices = _max_pool(1)

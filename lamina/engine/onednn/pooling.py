@@ -21,9 +21,19 @@ from lamina.engine.reference.pooling import block_size
 
 from . import abi
 from .core import (
-    F32, Plan, attributes, c_strides, channels_last_desc, channels_last_strides, plain_desc, plan, plans, primitive, reorder_plan,
+    F32,
+    Plan,
+    attributes,
+    c_strides,
+    channels_last_desc,
+    channels_last_strides,
+    plain_desc,
+    plan,
+    plans,
+    primitive,
+    reorder_plan,
     strided_desc,
-)  # fmt: skip
+)
 from .core import channels_last as to_channels_last
 
 ndarray = np.ndarray
@@ -278,7 +288,7 @@ def _block_sums(blocks: int, block: int, divisor: int) -> tuple[Plan, ndarray] |
     """The product of a matrix, a block per row, with a vector of equal weights: the fastest sum of rows there is."""
     matrix, vector, result = plain_desc((blocks, block)), plain_desc((block, 1)), plain_desc((blocks, 1))
     product = plan(primitive("matmul", matrix, vector, None, result), abi.SRC, abi.WEIGHTS, abi.DST)
-    return product and (product, np.full((block, 1), 1 / divisor, F32))
+    return None if product is None else (product, np.full((block, 1), 1 / divisor, F32))
 
 
 @fast(min_size=2000)
@@ -316,8 +326,9 @@ class _Spread:
 
 @plans
 def _avg_pool_backward(
-    shape: Ints, strides: Ints, plain: bool, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool, divided: bool
-) -> _Spread | None:
+    shape: Ints, strides: Ints, plain: bool, spatial: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool,
+    divided: bool,
+) -> _Spread | None:  # fmt: skip
     window, size = (kernel, stride, padding), shape[2:]
     alg = _mean(spatial, window, size, include, divided)
     if alg is None:
@@ -350,6 +361,6 @@ def avg_pool_backward(
     spreading.spread.run(gx, spreading.way(given))
     if spreading.out is None:
         return gx
-    plain = empty((*grad.shape[:2], *spatial))
-    spreading.out.run(gx, plain)
-    return plain
+    out = empty((*grad.shape[:2], *spatial))
+    spreading.out.run(gx, out)
+    return out

@@ -64,7 +64,9 @@ def _grid(
 
 
 @lru_cache(4096)
-def _recipe(axis: int, length: int, size: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[Any, ...]:
+def _recipe(
+    axis: int, length: int, size: int, kernel: int, stride: int, padding: int, dilation: int
+) -> tuple[Any, ...]:
     """How the windows of one dimension are folded: the taps that serve every window come first, then the others."""
     lead = (ALL,) * axis
     taps = [t for t in _taps(length, size, kernel, stride, padding, dilation) if t[0].stop > t[0].start]
@@ -125,7 +127,9 @@ def max_pool(x: ndarray, kernel: Ints, stride: Ints, padding: Ints, dilation: In
     """The largest element of every window; NaN if there is one."""
     block, recipes = _recipes(x.shape[2:], size, kernel, stride, padding, dilation)
     if block and x.flags.c_contiguous:
-        return x.reshape(-1, block).max(1).reshape((*x.shape[:2], *size))
+        blocks = x.reshape(-1, block)  # argmax is faster than max up to some hundred elements
+        y = blocks.max(1) if block > 512 else blocks[np.arange(len(blocks)), blocks.argmax(1)]
+        return y.reshape((*x.shape[:2], *size))
     empty = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     for recipe in recipes:
         x = _fold(np.maximum, x, recipe, empty)
@@ -147,8 +151,7 @@ def max_pool_taps(
             return y.reshape(shape), taps.astype(kind).reshape(shape)
     y = max_pool(x, kernel, stride, padding, dilation, size)
     grid = _grid(x.shape[2:], size, kernel, stride, padding, dilation)
-    missing = np.ones_like(y, np.bool_)
-    taps = np.zeros_like(y, kind)
+    missing, taps = np.ones_like(y, np.bool_), np.zeros_like(y, kind)
     for windows, places in grid:
         part = missing[windows]
         part &= x[places] != y[windows]
@@ -346,10 +349,12 @@ def _adaptive_sum(x: ndarray, size: Ints) -> ndarray:
             x = _fold(np.add, x, _recipe(axis, length, n, step, step, 0, 1), 0)
             continue
         starts, ends = _bounds(length, n)
-        total = x[(*lead, starts)]
+        at: Any = (*lead, starts)
+        total = x[at]
         for t in range(1, int((ends - starts).max(initial=1))):
             windows = np.flatnonzero(starts + t < ends)
-            total[(*lead, windows)] += x[(*lead, starts[windows] + t)]
+            at = (*lead, starts[windows] + t)
+            total[(*lead, windows)] += x[at]
         x = total
     return x
 
@@ -376,14 +381,22 @@ def adaptive_avg_pool_backward(grad: ndarray, spatial: Ints) -> ndarray:
     return _adaptive_sum(share, spatial).astype(grad.dtype, copy=False)
 
 
-def adaptive_max_pool(x: ndarray, size: Ints) -> tuple[ndarray, ndarray]:
-    """The largest element of every adaptive window and its flat index."""
+def adaptive_max_pool(x: ndarray, size: Ints, with_indices: bool) -> tuple[ndarray, ndarray | None]:
+    """The largest element of every adaptive window and, if asked for, its flat index."""
     places = []
     for length, n in zip(x.shape[2:], size, strict=True):
         starts, ends = _bounds(length, n)
         taps = np.arange((ends - starts).max(initial=1))[:, None]
         places.append(np.minimum(starts + taps, ends - 1))  # to look at the last element twice changes nothing
-    return _largest(x, places)
+    if with_indices:
+        return _largest(x, places)
+    for axis, taps in enumerate(places, 2):
+        lead = (ALL,) * axis
+        y = x[(*lead, taps[0])]
+        for at in taps[1:]:
+            np.maximum(y, x[(*lead, at)], out=y)
+        x = y
+    return x, None
 
 
 def _largest(x: ndarray, places: Sequence[ndarray]) -> tuple[ndarray, ndarray]:
@@ -391,7 +404,8 @@ def _largest(x: ndarray, places: Sequence[ndarray]) -> tuple[ndarray, ndarray]:
 
     The last dimension comes first: so the first of equals in row-major order stays, and the last NaN.
     """
-    y, index, row = x, None, 1
+    y, row = x, 1
+    index: Any = None
     for d in reversed(range(len(places))):
         axis, best = d + 2, None
         for at in places[d]:
@@ -402,17 +416,19 @@ def _largest(x: ndarray, places: Sequence[ndarray]) -> tuple[ndarray, ndarray]:
                 best, found = value, where.copy()
             else:
                 better = (value > best) | (value != value)
-                np.copyto(best, value, where=better)
-                np.copyto(found, where, where=better)
+                best, found = np.where(better, value, best), np.where(better, where, found)
+        assert best is not None
         y, index, row = best, found, row * x.shape[axis]
-    return y, index  # type: ignore[return-value]
+    return y, index
 
 
 # -- fractional windows --------------------------------------------------------------------------------------------
 
 
-def fractional_max_pool(x: ndarray, samples: ndarray, kernel: Ints, size: Ints) -> tuple[ndarray, ndarray]:
-    """The largest element of every window and its flat index, the windows at pseudo-random places.
+def fractional_max_pool(
+    x: ndarray, samples: ndarray, kernel: Ints, size: Ints, with_indices: bool
+) -> tuple[ndarray, ndarray | None]:
+    """The largest element of every window and, if asked for, its flat index, the windows at pseudo-random places.
 
     ``samples`` (N, C, ndim) holds the number u in [0, 1) of every plane and dimension: window i begins at
     ⌊(i + u)·α⌋ − ⌊u·α⌋ with α = (length − kernel)/(size − 1), and the last one ends with the input.
@@ -420,33 +436,44 @@ def fractional_max_pool(x: ndarray, samples: ndarray, kernel: Ints, size: Ints) 
     begins: Any = 0
     for d, (length, n, k) in enumerate(zip(x.shape[2:], size, kernel, strict=True)):
         u = samples[:, :, d, None]
-        starts = np.full((*u.shape[:2], n), length - k)
-        if n > 1:
-            alpha = u.dtype.type(length - k) / u.dtype.type(n - 1)
-            i = np.arange(n - 1).astype(u.dtype)
-            starts[..., :-1] = ((i + u) * alpha).astype(np.int64) - (u * alpha).astype(np.int64)
+        alpha = u.dtype.type(length - k) / u.dtype.type(max(n - 1, 1))
+        starts = ((np.arange(n, dtype=u.dtype) + u) * alpha).astype(np.int64)
+        starts -= starts[..., :1].copy()
+        starts[..., -1:] = length - k
         starts *= prod(x.shape[3 + d :])
         begins = begins + starts.reshape(*u.shape[:2], *(n if e == d else 1 for e in range(len(size))))
-    offsets = [sum(t * prod(x.shape[3 + d :]) for d, t in enumerate(tap)) for tap in np.ndindex(kernel)]
-    return _largest_at(x, begins, offsets)
+    return _largest_at(x, begins, *_offsets(x.shape[2:], kernel), with_indices)
 
 
-def _largest_at(x: ndarray, begins: ndarray, offsets: Sequence[int]) -> tuple[ndarray, ndarray]:
+@lru_cache(256)
+def _offsets(spatial: Ints, kernel: Ints) -> tuple[list[int], ndarray]:
+    """The flat index of every tap relative to the first: as a list and as an array."""
+    rows = [prod(spatial[d + 1 :]) for d in range(len(spatial))]
+    offsets = _outer_sum([np.arange(t) * row for t, row in zip(kernel, rows, strict=True)]).ravel()
+    return offsets.tolist(), offsets
+
+
+def _largest_at(
+    x: ndarray, begins: ndarray, offsets: list[int], table: ndarray, with_indices: bool
+) -> tuple[ndarray, ndarray | None]:
     """The largest of the elements at ``begins`` (N, C, *size) + each offset in their plane, and its flat index."""
     flat, at = x.ravel(), _flat(begins, prod(x.shape[2:]))
     values = [flat[offset:].take(at) for offset in offsets]
     y = values[0].copy()
     for value in values[1:]:
         np.maximum(y, value, out=y)
-    missing = np.ones(y.shape, np.bool_)
-    taps = np.zeros(y.shape, np.int32)
-    for value in values:
+    if not with_indices:
+        return y.reshape(begins.shape), None
+    missing = values[0] != y
+    taps = missing.astype(np.uint8 if len(values) < 256 else np.int32)
+    for value in values[1:]:
         missing &= value != y
         taps += missing
     if missing.any():  # nothing equals NaN
         for tap, value in enumerate(values):
             taps[np.isnan(value)] = tap
-    indices = begins + np.array(offsets).take(taps).reshape(begins.shape)
+    indices = table.take(taps).reshape(begins.shape)
+    indices += begins
     return y.reshape(begins.shape), indices
 
 

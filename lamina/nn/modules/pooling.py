@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lamina._tensor import Tensor
@@ -24,7 +24,7 @@ class _PoolNd(Module):
     """What all pooling layers share: their rank, their function, and the checks of their settings."""
 
     ndim: int
-    function: Callable[..., Any]  # the one of `nn.functional` that this layer calls
+    function: Any  # the one of `nn.functional` that this layer calls
 
     def _ints(self, value: Any, name: str, minimum: int) -> tuple[int, ...]:
         """`value` as one int per dimension, checked. PyTorch notices a bad one when the layer is used, or never."""
@@ -392,44 +392,44 @@ def _adaptive_doc(ndim: int, kind: str) -> str:
 class MaxPool1d(_MaxPoolNd):
     __doc__ = _doc(1, _MAX, _MAX_EXAMPLE)
     ndim = 1
-    function = staticmethod(F.max_pool1d)
+    function: Any = staticmethod(F.max_pool1d)
 
 
 class MaxPool2d(_MaxPoolNd):
     __doc__ = _doc(2, _MAX, _MAX_EXAMPLE)
     ndim = 2
-    function = staticmethod(F.max_pool2d)
+    function: Any = staticmethod(F.max_pool2d)
 
 
 class MaxPool3d(_MaxPoolNd):
     __doc__ = _doc(3, _MAX, _MAX_EXAMPLE)
     ndim = 3
-    function = staticmethod(F.max_pool3d)
+    function: Any = staticmethod(F.max_pool3d)
 
 
 class MaxUnpool1d(_MaxUnpoolNd):
     __doc__ = _doc(1, _UNPOOL, _UNPOOL_EXAMPLE)
     ndim = 1
-    function = staticmethod(F.max_unpool1d)
+    function: Any = staticmethod(F.max_unpool1d)
 
 
 class MaxUnpool2d(_MaxUnpoolNd):
     __doc__ = _doc(2, _UNPOOL, _UNPOOL_EXAMPLE)
     ndim = 2
-    function = staticmethod(F.max_unpool2d)
+    function: Any = staticmethod(F.max_unpool2d)
 
 
 class MaxUnpool3d(_MaxUnpoolNd):
     __doc__ = _doc(3, _UNPOOL, _UNPOOL_EXAMPLE)
     ndim = 3
-    function = staticmethod(F.max_unpool3d)
+    function: Any = staticmethod(F.max_unpool3d)
 
 
 class AvgPool1d(_AvgPoolNd):
     __doc__ = _doc(1, _AVG.replace("<divisor>", ""), _AVG_EXAMPLE)
     __constants__ = ["kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"]
     ndim = 1
-    function = staticmethod(F.avg_pool1d)
+    function: Any = staticmethod(F.avg_pool1d)
 
     def __init__(
         self,
@@ -451,76 +451,76 @@ class AvgPool1d(_AvgPoolNd):
 class AvgPool2d(_AvgPoolNd):
     __doc__ = _doc(2, _AVG.replace("<divisor>", _DIVISOR), _AVG_EXAMPLE)
     ndim = 2
-    function = staticmethod(F.avg_pool2d)
+    function: Any = staticmethod(F.avg_pool2d)
 
 
 class AvgPool3d(_AvgPoolNd):
     __doc__ = _doc(3, _AVG.replace("<divisor>", _DIVISOR), _AVG_EXAMPLE)
     ndim = 3
-    function = staticmethod(F.avg_pool3d)
+    function: Any = staticmethod(F.avg_pool3d)
 
 
 class LPPool1d(_LPPoolNd):
     __doc__ = _doc(1, _LP, _LP_EXAMPLE)
     ndim = 1
-    function = staticmethod(F.lp_pool1d)
+    function: Any = staticmethod(F.lp_pool1d)
 
 
 class LPPool2d(_LPPoolNd):
     __doc__ = _doc(2, _LP, _LP_EXAMPLE)
     ndim = 2
-    function = staticmethod(F.lp_pool2d)
+    function: Any = staticmethod(F.lp_pool2d)
 
 
 class LPPool3d(_LPPoolNd):
     __doc__ = _doc(3, _LP, _LP_EXAMPLE)
     ndim = 3
-    function = staticmethod(F.lp_pool3d)
+    function: Any = staticmethod(F.lp_pool3d)
 
 
 class FractionalMaxPool2d(_FractionalMaxPoolNd):
     __doc__ = _doc(2, _FRACTIONAL, _FRACTIONAL_EXAMPLE)
     ndim = 2
-    function = staticmethod(F.fractional_max_pool2d)
+    function: Any = staticmethod(F.fractional_max_pool2d)
 
 
 class FractionalMaxPool3d(_FractionalMaxPoolNd):
     __doc__ = _doc(3, _FRACTIONAL, _FRACTIONAL_EXAMPLE)
     ndim = 3
-    function = staticmethod(F.fractional_max_pool3d)
+    function: Any = staticmethod(F.fractional_max_pool3d)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
     __doc__ = _adaptive_doc(1, "Max")
     ndim = 1
-    function = staticmethod(F.adaptive_max_pool1d)
+    function: Any = staticmethod(F.adaptive_max_pool1d)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
     __doc__ = _adaptive_doc(2, "Max")
     ndim = 2
-    function = staticmethod(F.adaptive_max_pool2d)
+    function: Any = staticmethod(F.adaptive_max_pool2d)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
     __doc__ = _adaptive_doc(3, "Max")
     ndim = 3
-    function = staticmethod(F.adaptive_max_pool3d)
+    function: Any = staticmethod(F.adaptive_max_pool3d)
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
     __doc__ = _adaptive_doc(1, "Avg")
     ndim = 1
-    function = staticmethod(F.adaptive_avg_pool1d)
+    function: Any = staticmethod(F.adaptive_avg_pool1d)
 
 
 class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     __doc__ = _adaptive_doc(2, "Avg")
     ndim = 2
-    function = staticmethod(F.adaptive_avg_pool2d)
+    function: Any = staticmethod(F.adaptive_avg_pool2d)
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
     __doc__ = _adaptive_doc(3, "Avg")
     ndim = 3
-    function = staticmethod(F.adaptive_avg_pool3d)
+    function: Any = staticmethod(F.adaptive_avg_pool3d)
