@@ -384,7 +384,8 @@ def test_a_view_of_a_base_in_another_order_can_be_written():
         return y * y
 
     compare(run, numbers(2, 3, 2, 2))
-    compare(expression("(lambda y: (y.t().view(-1)[3:7].mul_(3), y * y)[1])((x.view(4, 6) * 2).t())"), numbers(2, 3, 2, 2))
+    compare(expression("(lambda y: (y.t().view(-1)[3:7].mul_(3), y * y)[1])((x.view(4, 6) * 2).t())"),
+            numbers(2, 3, 2, 2))
 
 
 def test_a_leaf_cannot_be_written():
@@ -456,7 +457,8 @@ def test_names_of_nodes():
 
 def test_complex_numbers_as_pairs():
     for case in ("t.view_as_complex(x.view(2, 3, 2))", "t.view_as_complex(x.view(3, 2, 2)[:, 1])",
-                 "t.view_as_complex(x.view(3, 2, 2).transpose(0, 1))", "t.view_as_complex(x.view(6, 2)).resolve_conj()"):  # fmt: skip
+                 "t.view_as_complex(x.view(3, 2, 2).transpose(0, 1))",
+                 "t.view_as_complex(x.view(6, 2)).resolve_conj()"):  # fmt: skip
         for dtype in ("float64", "float32"):
             compare(expression(case), numbers(3, 4, dtype=dtype), grad=False)
             compare(expression(f"t.view_as_real({case})"), numbers(3, 4, dtype=dtype))
@@ -467,19 +469,24 @@ def test_complex_numbers_as_pairs():
     x = lamina.zeros(3, 2)
     lamina.view_as_complex(x)[1] = 2 + 3j
     assert x[1].tolist() == [2, 3]
-    for case in ("t.imag(x)", "t.view_as_real(x)", "t.view_as_complex(x)", "t.view_as_complex(x.view(2, 2, 3).transpose(0, 2))",
+    for case in ("t.imag(x)", "t.view_as_real(x)", "t.view_as_complex(x)",
+                 "t.view_as_complex(x.view(2, 2, 3).transpose(0, 2))",
                  "t.view_as_complex(x[0, 0])", "t.view_as_complex(x.long().view(6, 2))"):  # fmt: skip
         same_error(expression(case), numbers(3, 4, dtype="float32"))
 
 
-@pytest.mark.parametrize("case", ["t.combinations(x)", "t.combinations(x, 3, True)", "t.combinations(x, r=5)", "t.combinations(x, 1)",
+@pytest.mark.parametrize("case",
+                         ["t.combinations(x)", "t.combinations(x, 3, True)", "t.combinations(x, r=5)",
+                          "t.combinations(x, 1)",
                                   "x.narrow_copy(0, 1, 2)"])  # fmt: skip
 def test_choices(case):
     compare(expression(case), numbers(4))
 
 
 def test_positions_as_coordinates():
-    for case in ("t.unravel_index(x, (2, 4))", "t.unravel_index(x, 8)", "t.unravel_index(x[0], (2, 2, 2))", "t.unravel_index(x.int(), (2, 4))"):
+    for case in ("t.unravel_index(x, (2, 4))", "t.unravel_index(x, 8)", "t.unravel_index(x[0], (2, 2, 2))",
+                 "t.unravel_index(x.int(), (2, 4))"):
         compare(expression(case), np.array([5, 7, 0, -1]))
-    for case in ("t.unravel_index(x.float(), (2, 4))", "t.unravel_index(x, (2, -4))", "t.combinations(x, -1)", "t.combinations(x[None])"):
+    for case in ("t.unravel_index(x.float(), (2, 4))", "t.unravel_index(x, (2, -4))", "t.combinations(x, -1)",
+                 "t.combinations(x[None])"):
         same_error(expression(case), np.array([5, 7, 0]))

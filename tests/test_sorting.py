@@ -248,7 +248,8 @@ def test_every_dtype_is_sorted_stably(dtype):
 # -- quantiles and histograms ------------------------------------------------------------------------------------
 
 QUANTILES = [
-    "t.quantile(x, 0.3)", "x.quantile(0.5, 1)", "x.quantile(0., 0, True)", "x.quantile(1., dim=-1)", "x.quantile(0.3, keepdim=True)",
+    "t.quantile(x, 0.3)", "x.quantile(0.5, 1)", "x.quantile(0., 0, True)", "x.quantile(1., dim=-1)",
+    "x.quantile(0.3, keepdim=True)",
     "x.quantile(t.tensor([0., .3, 1.], dtype=x.dtype))", "x.quantile(t.tensor([0., .3, 1.], dtype=x.dtype), 0, True)",
     "x.quantile(t.tensor([.4, .6], dtype=x.dtype), 1)", "x.quantile(t.tensor(.7, dtype=x.dtype), 0)",
     "x.quantile(t.tensor([.2, .9], dtype=x.dtype), keepdim=True)", "x.nanquantile(0.3, 1)", "t.nanquantile(x, 0.5)",
@@ -272,17 +273,22 @@ def test_quantiles_match_torch(case):
 
 
 def test_bad_quantiles_raise_as_in_torch():
-    for case in ("x.quantile(1.5)", "x.quantile(t.tensor([1.5]))", "x.quantile(t.tensor(.5).double())", "x.long().quantile(.5)",
-                 "x.quantile(t.tensor([[.5]]))", "x[:0].quantile(.5)", "x[:0].quantile(.5, 0)", "x.quantile(.5, 1, interpolation='foo')",
+    for case in ("x.quantile(1.5)", "x.quantile(t.tensor([1.5]))", "x.quantile(t.tensor(.5).double())",
+                 "x.long().quantile(.5)",
+                 "x.quantile(t.tensor([[.5]]))", "x[:0].quantile(.5)", "x[:0].quantile(.5, 0)",
+                 "x.quantile(.5, 1, interpolation='foo')",
                  "x.quantile(.5, 5)", "x.half().quantile(.5)"):  # fmt: skip
         same_error(expression(case), distinct(3, 4, dtype="float32"))
 
 
 def test_histograms_match_torch():
-    for case in ("t.histogram(x, 4)", "t.histogram(x, t.tensor([-3., -1., 0., 4.], dtype=x.dtype))", "x.histogram(5, range=(-2., 3.))",
-                 "t.histogram(x, 4, density=True)", "t.histogram(x, 4, weight=x * x)", "t.histogram(x, 3, range=(0., 2.), weight=x.abs(), density=True)"):  # fmt: skip
+    for case in ("t.histogram(x, 4)", "t.histogram(x, t.tensor([-3., -1., 0., 4.], dtype=x.dtype))",
+                 "x.histogram(5, range=(-2., 3.))",
+                 "t.histogram(x, 4, density=True)", "t.histogram(x, 4, weight=x * x)",
+                 "t.histogram(x, 3, range=(0., 2.), weight=x.abs(), density=True)"):  # fmt: skip
         for dtype in ("float64", "float32"):
             compare(lambda t, x, c=case: tuple(expression(c)(t, x)), distinct(4, 5, dtype=dtype), grad=False)
-    for case in ("t.histogram(x, 0)", "t.histogram(x, t.tensor([[0., 1.]]))", "t.histogram(x.long(), 4)", "t.histogram(x, 4, weight=x[0])",
+    for case in ("t.histogram(x, 0)", "t.histogram(x, t.tensor([[0., 1.]]))", "t.histogram(x.long(), 4)",
+                 "t.histogram(x, 4, weight=x[0])",
                  "t.histogram(x, 4, range=(3., 0.))", "t.histogram(x, t.tensor([0., 1.]).double())"):  # fmt: skip
         same_error(expression(case), distinct(3, 4, dtype="float32"))
