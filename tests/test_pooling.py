@@ -463,6 +463,27 @@ def test_transposes(case):
     np.testing.assert_allclose((mean * g).sum(), (x * back).sum(), atol=1e-9)
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_one_window(each_engine, ndim):
+    """Padded and dilated windows of which there is one."""
+    for kernel, padding, dilation in ((5, 2, 1), (5, 1, 2), (6, 3, 2), (5, 2, 3), (7, 2, 1)):
+        span = dilation * (kernel - 1) + 1
+        shape = (2, 8, *(span - 2 * padding + n for n in range(ndim)))
+        for x in layouts(shape).values():
+            compare(lambda m, x: fn("max_pool", ndim)(m, x, kernel, 9, padding, dilation), x)  # noqa: B023
+            compare(lambda m, x: fn("max_pool", ndim)(m, x, kernel, 9, padding, dilation), x, grad=False)  # noqa: B023
+            if dilation == 1 and ndim < 3:  # torch wants a kernel within the input there, padded or not
+                compare(lambda m, x: fn("avg_pool", ndim)(m, x, kernel, 9, padding), x)  # noqa: B023
+
+
+def test_windows_as_large_as_a_recording():
+    """Nothing is built per tap where one window covers all."""
+    x = lamina.rand(1, 2, 1 << 20).requires_grad_()
+    y = F.adaptive_max_pool1d(x, 1) + F.adaptive_avg_pool1d(x, 1) + F.avg_pool1d(x, 1 << 19)[..., :1]
+    y.sum().backward()
+    assert x.grad.count_nonzero().item() == x.numel()
+
+
 def test_large_kernels_keep_their_choice(each_engine):
     """More than 255 taps do not fit into a byte."""
     rng = np.random.default_rng(0)

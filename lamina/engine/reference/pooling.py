@@ -69,10 +69,10 @@ def _recipe(
 ) -> tuple[Any, ...]:
     """How the windows of one dimension are folded: the taps that serve every window come first, then the others."""
     lead = (ALL,) * axis
+    if size == 1 and kernel > 4:
+        last = min((kernel - 1) * dilation - padding, length - 1)
+        return "reduce", axis, (*lead, slice(-padding % dilation, last + 1, dilation))
     taps = [t for t in _taps(length, size, kernel, stride, padding, dilation) if t[0].stop > t[0].start]
-    if size == 1 and len(taps) > 3:
-        first, last = taps[0][1], taps[-1][1]
-        return "reduce", axis, (*lead, slice(first.start, last.stop, taps[1][1].start - first.start))
     pairs = kernel == stride == 2 and length == 2 * size and not padding and dilation == 1
     taps.sort(key=lambda t: t[0].start - t[0].stop)
     whole = min(sum(t[0].stop - t[0].start == size for t in taps), 2)
@@ -142,8 +142,8 @@ def max_pool_taps(
     """The largest element of every window and its tap: that of the first of equals, of the last NaN."""
     kind = taps_dtype(kernel, dilation)
     block = block_size(x.shape[2:], kernel, stride, padding, dilation)
-    if block and x.flags.c_contiguous:
-        blocks = x.reshape(-1, block)
+    if block:
+        blocks = np.ascontiguousarray(x).reshape(-1, block)
         taps = blocks.argmax(1)
         y = blocks[np.arange(len(blocks)), taps]
         if x.dtype.kind != "f" or not np.isnan(y).any():
@@ -167,7 +167,7 @@ def taps_dtype(kernel: Ints, dilation: Ints) -> Any:
     return np.uint8 if prod(kernel) + (max(dilation) > 1) <= 256 else np.int32
 
 
-@lru_cache(256)
+@lru_cache(32)  # the tables are as large as a plane
 def _tables(size: Ints, spatial: Ints, window: tuple[Ints, ...]) -> tuple[ndarray, ndarray, ndarray]:
     """Flat indices in a plane: of each tap within a window, of where each window begins, and of PyTorch's name for an empty one.
 
@@ -298,7 +298,7 @@ def avg_pool_backward(
     return g.astype(grad.dtype, copy=False)
 
 
-@lru_cache(1024)
+@lru_cache(32)
 def window_counts(spatial: Ints, size: Ints, kernel: Ints, stride: Ints, padding: Ints, include: bool) -> Any:
     """How many elements every window has; one number if all have the same. Padding counts as far as it was asked for."""
     counts = []
@@ -359,7 +359,7 @@ def _adaptive_sum(x: ndarray, size: Ints) -> ndarray:
     return x
 
 
-@lru_cache(1024)
+@lru_cache(32)
 def _adaptive_counts(spatial: Ints, size: Ints) -> Any:
     if all(n and length % n == 0 for length, n in zip(spatial, size, strict=True)):
         return prod(length // n for length, n in zip(spatial, size, strict=True))
