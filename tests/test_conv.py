@@ -47,6 +47,8 @@ def tolerance(dtype: str, terms: int) -> dict[str, float]:
 CONVOLUTIONS = {
     "default": (2, 3, 3, {}),
     "one_by_one": (4, 8, 1, {}),
+    "one_by_one_strided": (4, 8, 1, {"stride": 2}),
+    "one_by_one_padded": (4, 3, 1, {"padding": 1}),
     "padded": (3, 4, 3, {"padding": 1}),
     "strided": (3, 8, 3, {"stride": 2, "padding": 1}),
     "dilated": (2, 3, 2, {"dilation": 2, "padding": 2}),
@@ -184,16 +186,18 @@ def test_only_the_gradients_that_are_wanted(each_engine, which, transposed):
 
 @pytest.mark.parametrize("layout", ["plain", "transposed", "channels_last", "strided"])
 @pytest.mark.parametrize("of", ["input", "weight", "gradient"])
-def test_every_memory_order(each_engine, of, layout):
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_every_memory_order(each_engine, kernel, of, layout):
     torch = need_torch()
-    x, w, g = normal(2, 8, 9, 10), normal(16, 8, 3, 3), normal(2, 16, 4, 4)
+    out = {1: (9, 10), 3: (4, 4)}[kernel]
+    x, w, g = normal(2, 8, 9, 10), normal(16, 8, kernel, kernel), normal(2, 16, *out)
     arrays = {"input": x, "weight": w, "gradient": g}
     arrays[of] = layouts(arrays[of].shape)[layout]
     results = []
     for m in (lamina, torch):
         tx, tw, tg = (m.from_numpy(a) for a in arrays.values())
         tx, tw = tx.requires_grad_(), tw.requires_grad_()
-        y = m.nn.functional.conv2d(tx, tw, stride=2)
+        y = m.nn.functional.conv2d(tx, tw, stride=1 if kernel == 1 else 2)
         y.backward(tg)
         results.append((y, tx.grad, tw.grad))
     assert_same(*results, rtol=1e-5, atol=1e-4)
@@ -645,7 +649,7 @@ def test_both_forms_of_every_kernel_agree(call):
         (kernels.conv_backward_input, (grad, w, None, size, how)),
         (kernels.conv_backward_input, (grad, w, b_in, size, how, 0)),
         (kernels.conv_backward_weight, (x, grad, kernel, how)),
-        (kernels.conv_arrange, (grad,)),
+        (kernels.conv_arrange, (grad, x.shape, w.shape, how)),
     ]
     for kernel_pair, args in pairs:
         expected = kernel_pair.reference(*args)

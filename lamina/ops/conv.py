@@ -50,7 +50,7 @@ class Convolution(Op):
         gx = gw = gb = None
         to_x, to_w = ctx.needs(0), ctx.needs(1)
         if to_x and to_w and not _lies_well(grad._a):
-            grad = Arranged.apply(grad)
+            grad = Arranged.apply(grad, x._a.shape, w._a.shape, ctx.settings)
         if to_x:
             gx = ConvolutionBackwardInput.apply(grad, _conj(w), None, x._a.shape[2:], ctx.settings)
         if to_w:
@@ -75,7 +75,7 @@ class ConvolutionBackwardInput(Op):
         gx = gw = gb = None
         to_x, to_w = ctx.needs(0), ctx.needs(1)
         if to_x and to_w and not _lies_well(grad._a):
-            grad = Arranged.apply(grad)
+            grad = Arranged.apply(grad, grad._a.shape, w._a.shape, ctx.settings)
         if to_x:
             gx = Convolution.apply(grad, _conj(w), None, ctx.settings)
         if to_w:
@@ -125,8 +125,8 @@ class Arranged(Op):
     """The same values in the memory order that suits the kernels, made once for the several that read them"""
 
     @staticmethod
-    def forward(ctx, x):
-        return k.conv_arrange(x._a)
+    def forward(ctx, array, x, w, settings):
+        return k.conv_arrange(array._a, x, w, settings)
 
     @staticmethod
     def backward(ctx, grad):

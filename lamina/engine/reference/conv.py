@@ -82,9 +82,10 @@ def conv_backward_bias(grad: ndarray) -> ndarray:
     return wide.sum((0, *range(2, grad.ndim)), dtype=wide.dtype).astype(grad.dtype, copy=False)
 
 
-def conv_arrange(x: ndarray) -> ndarray:
-    """``x`` in the memory order that suits the other kernels best, if that takes a copy; here every order does."""
-    return x
+def conv_arrange(array: ndarray, x: Ints, w: Ints, settings: Settings) -> ndarray:
+    """An input or a gradient of a convolution (with an input of shape ``x``, a weight of shape ``w``) in the memory order in
+    which the other kernels are fastest; copied only for that, and here never."""
+    return array
 
 
 def _widened(*arrays: ndarray) -> tuple[ndarray, ...]:
