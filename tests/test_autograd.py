@@ -658,3 +658,11 @@ def test_backward_from_several_threads():
     for t in threads:
         t.join()
     assert_same(x.grad, np.full(50, 400.0))
+
+
+def test_writing_a_leaf_s_values_does_not_make_the_target_that_leaf():
+    x, y = leaf(1.0, 2.0), lamina.zeros(2, dtype=lamina.float64)
+    lamina.autograd.graph.overwrite(y, x)
+    assert y.requires_grad and not y.is_leaf
+    (y * 3).sum().backward()
+    assert x.grad.tolist() == [3.0, 3.0] and y.tolist() == [1.0, 2.0]

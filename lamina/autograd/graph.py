@@ -571,7 +571,7 @@ def record_write(x: Any, value: Any) -> None:
     """Give ``x``, which now holds ``value``'s numbers, ``value``'s history, through the base if ``x`` is a view."""
     base = x._base
     if base is None:
-        if value._a.shape != x._a.shape or value._a.dtype is not x._a.dtype:
+        if value._node is None or value._a.shape != x._a.shape or value._a.dtype is not x._a.dtype:
             value = Settle.apply(value, x._a.shape, x._a.dtype)
         x._node, x._index, x._requires = value._node, value._index, value._requires
         x._rebased += 1
