@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 FAMILIES = (
-    "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering",
+    "operands", "unary", "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering",
     "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg", "products", "einsum",
-    "decomposition", "random", "activation", "conv", "pad", "pooling", "norm", "dropout", "loss", "rnn",
+    "decomposition", "random", "activation", "piecewise", "conv", "pad", "pooling", "norm", "layernorm", "dropout", "rnn",
+    "loss", "loss_pointwise", "loss_binary",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -31,9 +32,16 @@ def _gather() -> None:
             if error.name != f"lamina.ops.{family}":
                 raise
             continue
-        for table, attribute in ((FUNCTIONS, "FUNCTIONS"), (METHODS, "METHODS"), (INPLACE, "INPLACE"), (NN_FUNCTIONS, "NN_FUNCTIONS")):
+        for table, attribute in (
+            (FUNCTIONS, "FUNCTIONS"),
+            (METHODS, "METHODS"),
+            (INPLACE, "INPLACE"),
+            (NN_FUNCTIONS, "NN_FUNCTIONS"),
+        ):
             for entry in getattr(module, attribute, ()):  # a name, or a function that has the name
-                name, function = (entry, getattr(module, entry)) if isinstance(entry, str) else (entry.__name__, entry)
+                name, function = (
+                    (entry, getattr(module, entry)) if isinstance(entry, str) else (entry.__name__, entry)
+                )
                 if name in table:
                     raise RuntimeError(f"{attribute} of lamina.ops.{family} repeats the name {name!r}")
                 table[name] = function

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
 from lamina.autograd.graph import Op, Variable, bump, mode
 from lamina.engine import kernels as k
@@ -120,19 +122,12 @@ def batch_norm(
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {Size(a.shape)}")
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var must either both be None or neither be None")
-    c = a.shape[1]
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is None:
             if not training and name.startswith("running"):
                 raise RuntimeError(f"{name} must be defined in evaluation mode")
             continue
-        b = t._a if isinstance(t, Variable) else _no_tensor(name, t)
-        if b.shape != (c,):
-            if b.size == c:
-                raise RuntimeError(f"{name} should have one dimension, but has {b.ndim}: {list(b.shape)}")
-            raise RuntimeError(f"{name} should contain {c} elements not {b.size}")
-        if b.dtype is not a.dtype and b.dtype != a.dtype:
-            _mixed(a, b)
+        check_parameter(name, t, a)
     if a.dtype.kind != "f":
         raise NotImplementedError(f"\"batch_norm\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
     if training:
@@ -150,7 +145,34 @@ def _no_tensor(name: str, x: Any) -> Any:
     raise TypeError(f"batch_norm(): argument '{name}' must be Tensor, not {type(x).__name__}")
 
 
-def _mixed(a: Any, b: Any) -> None:
+def check_parameter(name: str, t: Any, a: np.ndarray) -> None:
+    """Raise unless a parameter or statistic has one element for each channel of ``a``, in a dtype that goes with it."""
+    b = t._a if isinstance(t, Variable) else _no_tensor(name, t)
+    c = a.shape[1]
+    if b.shape != (c,):
+        if b.size == c:
+            raise RuntimeError(f"{name} should have one dimension, but has {b.ndim}: {list(b.shape)}")
+        raise RuntimeError(f"{name} should contain {c} elements not {b.size}")
+    if b.dtype is not a.dtype and b.dtype != a.dtype:
+        _mixed(a, b)
+
+
+def check_parameter_dtype(a: np.ndarray, *parameters: Any) -> None:
+    """Raise unless all parameters (or ``None``) have the input's dtype, or are single beside a half-precision input."""
+    first = None
+    for t in parameters:
+        if t is None:
+            continue
+        b = t._a
+        if b.dtype is not a.dtype and b.dtype != a.dtype:
+            _mixed(a, b)
+        if first is not None and first.dtype != b.dtype:
+            one, other = (SCALAR_NAME[BY_NUMPY[x.dtype]] for x in (first, b))
+            raise RuntimeError(f"expected scalar type {one} but found {other}: weight and bias must have one dtype")
+        first = b
+
+
+def _mixed(a: np.ndarray, b: np.ndarray) -> None:
     """Raise unless a parameter's dtype is allowed beside the input's: half precision goes with single."""
     if a.dtype.name == "float16" and b.dtype.name == "float32":
         return

@@ -11,7 +11,10 @@ from lamina.nn.modules import (
     flatten,
     linear,
     loss,
+    loss_pointwise,
     module,
+    normalization,
+    piecewise,
     pooling,
     rnn,
 )
@@ -23,7 +26,10 @@ from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
+from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
+from lamina.nn.modules.normalization import *  # noqa: F403
+from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
 
@@ -33,9 +39,12 @@ __all__ += container.__all__
 __all__ += linear.__all__
 __all__ += flatten.__all__
 __all__ += activation.__all__
+__all__ += piecewise.__all__
 __all__ += conv.__all__
 __all__ += pooling.__all__
 __all__ += batchnorm.__all__
+__all__ += normalization.__all__
 __all__ += dropout.__all__
 __all__ += rnn.__all__
 __all__ += loss.__all__
+__all__ += loss_pointwise.__all__
