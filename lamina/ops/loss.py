@@ -1,18 +1,16 @@
-"""Losses. Cross entropy is one operation from logits to the reduced loss; the others are made of few."""
+"""Losses against class indices. Cross entropy is one operation from logits to the reduced loss."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
-from lamina.autograd.graph import Op, Variable, wrap
+from lamina.autograd.graph import Op, Variable, mode, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops import activation
-from lamina.ops import pointwise as p
 
 REDUCTIONS = ("none", "mean", "sum")
 
@@ -33,14 +31,37 @@ def reduction_of(reduction: str, size_average: bool | None = None, reduce: bool 
             stacklevel=3,
         )
     if reduction not in REDUCTIONS:
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+        if reduction != "elementwise_mean":
+            raise ValueError(f"{reduction} is not a valid value for reduction")
+        warnings.warn(
+            "reduction='elementwise_mean' is deprecated. Please use reduction='mean' instead.", stacklevel=3
+        )
+        return "mean"
     return reduction
 
 
-def _reduced(rows: Any, reduction: str) -> Any:
+def reduced(losses: Any, reduction: str) -> Any:
+    """The losses, their mean or their sum."""
     if reduction == "none":
-        return rows
-    return rows.mean() if reduction == "mean" else rows.sum()
+        return losses
+    return losses.mean() if reduction == "mean" else losses.sum()
+
+
+def tensors(function: str, **arguments: Any) -> None:
+    """Raise unless every argument is a tensor."""
+    for name, value in arguments.items():
+        if not isinstance(value, Variable):
+            raise TypeError(f"{function}(): argument '{name}' must be Tensor, not {type(value).__name__}")
+
+
+def constant(function: str, **arguments: Any) -> None:
+    """Raise if a gradient is wanted of an argument that has none."""
+    for name, value in arguments.items():
+        if value is not None and wants(value) and mode.enabled:
+            raise RuntimeError(
+                f"The function '{function}' is not differentiable with respect to argument '{name}'. This input cannot "
+                "have requires_grad True."
+            )
 
 
 # -- against class indices -----------------------------------------------------------------------------------------
@@ -177,12 +198,6 @@ def _batched(input: Any, target: Any) -> tuple[Any, Any, bool]:
     return input, target, False
 
 
-def _tensors(name: str, input: Any, target: Any) -> None:
-    for argument, value in (("input", input), ("target", target)):
-        if not isinstance(value, Variable):
-            raise TypeError(f"{name}(): argument '{argument}' must be Tensor, not {type(value).__name__}")
-
-
 def nll_loss(
     input: Any,
     target: Any,
@@ -206,7 +221,8 @@ def nll_loss(
         IndexError: a target outside of the classes.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("nll_loss", input, target)
+    tensors("nll_loss", input=input, target=target)
+    constant("nll_loss_forward", weight=weight)
     x, target, added = _batched(input, target)
     _check_classes("nll_loss", x._a, target._a, weight)
     if x._a.dtype.kind != "f":
@@ -248,7 +264,7 @@ def cross_entropy(
         IndexError: a class index outside of the classes.
     """
     reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("cross_entropy", input, target)
+    tensors("cross_entropy", input=input, target=target)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if input._a.shape == target._a.shape:
@@ -288,115 +304,4 @@ def _soft_cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int, red
     return loss if reduction == "sum" else loss / (x._a.size / classes if classes else 0.0)
 
 
-# -- against values ------------------------------------------------------------------------------------------------
-
-
-class MseLoss(Op):
-    """(x − y)², their mean or sum;   dL/dx = −dL/dy = 2·g·(x − y), over n for the mean"""
-
-    @staticmethod
-    def forward(ctx, x, y, reduction):
-        ctx.save(x, y)
-        a, b = p.operands(x, y)
-        if a.dtype.kind not in "fc":
-            raise NotImplementedError(f'"mse_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
-        size = a.size
-        if a.shape != b.shape:
-            size = math.prod(p._call(lambda a, b: np.broadcast_shapes(a.shape, b.shape), a, b))
-        ctx.factor = 2.0 if reduction != "mean" else 2.0 / size if size else 0.0
-        return k.squared_error(a, b, reduction)
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, y = ctx.saved
-        d = MseLossBackward.apply(grad, x, y, ctx.factor)
-        return (d if ctx.needs(0) else None), (-d if ctx.needs(1) else None), None
-
-
-class MseLossBackward(Op):
-    """c·g·(x − y);   linear in each"""
-
-    @staticmethod
-    def forward(ctx, grad, x, y, factor):
-        ctx.save(grad, x, y)
-        ctx.factor = factor
-        a, b = p.operands(x, y)
-        return k.squared_error_backward(grad._a, a, b, factor)
-
-    @staticmethod
-    def backward(ctx, h):
-        grad, x, y = ctx.saved
-        dg = (x - y) * h * ctx.factor if ctx.needs(0) else None
-        d: Any = grad * h * ctx.factor if ctx.needs(1) or ctx.needs(2) else None
-        return dg, d, (-d if ctx.needs(2) else None), None
-
-
-def _same_size(input: Any, target: Any) -> None:
-    if input._a.shape != target._a.shape:
-        warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
-            "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-            stacklevel=3,
-        )
-
-
-def _weighted(errors: Any, weight: Any, input: Any, reduction: str) -> Any:
-    if weight._a.shape != input._a.shape:
-        raise ValueError(
-            f"Weights and input must have the same size, but they have {weight.shape} and {input.shape}."
-        )
-    errors = errors * weight
-    if reduction == "none":
-        return errors
-    return errors.sum() if reduction == "sum" else errors.sum() / weight.sum()
-
-
-def mse_loss(
-    input: Any,
-    target: Any,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    weight: Any = None,
-) -> Any:
-    r"""The squared error, elementwise: :math:`\ell_i = w_i (x_i - y_i)^2`.
-
-    Args:
-        input, target (Tensor): of the same shape; others are broadcast, with a warning.
-        reduction (str): "none", "sum", or "mean".
-        weight (Tensor, optional): a factor per element, of the input's shape; the mean divides by its sum.
-
-    Raises:
-        ValueError: the weight's shape or the reduction.
-        RuntimeError: shapes that do not broadcast.
-    """
-    reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("mse_loss", input, target)
-    _same_size(input, target)
-    if weight is not None:
-        return _weighted(p.square(input - target), weight, input, reduction)
-    return MseLoss.apply(input, target, reduction)
-
-
-def l1_loss(
-    input: Any,
-    target: Any,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    weight: Any = None,
-) -> Any:
-    r"""The absolute error, elementwise: :math:`\ell_i = w_i |x_i - y_i|`.
-
-    Args and errors are those of `mse_loss`.
-    """
-    reduction = reduction_of(reduction, size_average, reduce)
-    _tensors("l1_loss", input, target)
-    _same_size(input, target)
-    errors = p.abs(input - target)
-    if weight is not None:
-        return _weighted(errors, weight, input, reduction)
-    return _reduced(errors, reduction)
-
-
-NN_FUNCTIONS = ("cross_entropy", "l1_loss", "mse_loss", "nll_loss")
+NN_FUNCTIONS = ("cross_entropy", "nll_loss")

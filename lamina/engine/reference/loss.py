@@ -13,10 +13,7 @@ import numpy as np
 
 from lamina.engine.memory import empty_like
 
-__all__ = [
-    "class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward", "squared_error",
-    "squared_error_backward",
-]
+__all__ = ["class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward"]
 
 ndarray = np.ndarray
 
@@ -203,41 +200,3 @@ def cross_entropy_backward(
     if other is not None:
         y -= other * (grad[:, None] if grad.ndim else grad)
     return y
-
-
-# Sums of squares go over blocks that stay in the processor's cache.
-BLOCK = 1 << 15
-
-
-def squared_error(x: ndarray, y: ndarray, reduction: str) -> ndarray:
-    """(x − y)², their sum or their mean."""
-    if reduction == "none":
-        squares = np.asarray(np.subtract(x, y))
-        return np.multiply(squares, squares, out=squares)
-    if x.size > BLOCK and x.shape == y.shape and x.flags.c_contiguous and y.flags.c_contiguous:
-        a, b, dtype = x.reshape(-1), y.reshape(-1), np.promote_types(x.dtype, y.dtype)
-        total = sum(float(_sum_of_squares(a[i : i + BLOCK] - b[i : i + BLOCK])) for i in range(0, x.size, BLOCK))
-        return np.asarray(total / x.size if reduction == "mean" else total, dtype)
-    squares = np.asarray(np.subtract(x, y))
-    total = _sum_of_squares(squares)
-    return np.asarray(total / squares.size if reduction == "mean" else total, squares.dtype)
-
-
-def _sum_of_squares(d: ndarray) -> Any:
-    return _sum(np.multiply(d, d, out=d))
-
-
-def squared_error_backward(grad: ndarray, x: ndarray, y: ndarray, factor: float) -> ndarray:
-    """factor·grad·(x − y)."""
-    scale = np.multiply(grad, factor, dtype=grad.dtype)
-    if x.shape != y.shape or x.dtype != y.dtype:
-        d = np.asarray(np.subtract(x, y))
-        return np.multiply(d, scale, out=d)
-    d = empty_like(x)
-    if x.size > BLOCK and scale.ndim == 0 and x.flags.c_contiguous and y.flags.c_contiguous:
-        a, b, flat = x.reshape(-1), y.reshape(-1), d.reshape(-1)
-        for i in range(0, x.size, BLOCK):
-            piece = flat[i : i + BLOCK]
-            np.multiply(np.subtract(a[i : i + BLOCK], b[i : i + BLOCK], out=piece), scale, out=piece)
-        return d
-    return np.multiply(np.subtract(x, y, out=d), scale, out=d)

@@ -1,13 +1,15 @@
-"""Losses."""
+"""What losses share, and the losses against class indices."""
 
 from __future__ import annotations
+
+import warnings
 
 from lamina._tensor import Tensor
 from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
 from lamina.ops.loss import reduction_of
 
-__all__ = ["CrossEntropyLoss", "L1Loss", "MSELoss", "NLLLoss"]
+__all__ = ["CrossEntropyLoss", "NLLLoss", "NLLLoss2d"]
 
 
 class _Loss(Module):
@@ -34,44 +36,6 @@ class _WeightedLoss(_Loss):
     ) -> None:
         super().__init__(size_average, reduce, reduction)
         self.register_buffer("weight", weight)
-
-
-class L1Loss(_Loss):
-    r"""The absolute error: :math:`\ell_i = |x_i - y_i|`.
-
-    Args:
-        size_average, reduce (bool, optional): deprecated forms of `reduction`.
-        reduction (str): `"mean"`, `"sum"`, or `"none"` for one loss per element. Default: `"mean"`.
-
-    Shape: input and target :math:`(*)`; output a scalar, or :math:`(*)` for `"none"`.
-
-    >>> nn.L1Loss()(lamina.tensor([1.0, 2.0]), lamina.tensor([1.0, 4.0])).item()
-    1.0
-    """
-
-    __constants__ = ["reduction"]
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.l1_loss(input, target, reduction=self.reduction)
-
-
-class MSELoss(_Loss):
-    r"""The squared error: :math:`\ell_i = (x_i - y_i)^2`.
-
-    Args:
-        size_average, reduce (bool, optional): deprecated forms of `reduction`.
-        reduction (str): `"mean"`, `"sum"`, or `"none"` for one loss per element. Default: `"mean"`.
-
-    Shape: input and target :math:`(*)`; output a scalar, or :math:`(*)` for `"none"`.
-
-    >>> nn.MSELoss()(lamina.tensor([1.0, 2.0]), lamina.tensor([1.0, 4.0])).item()
-    2.0
-    """
-
-    __constants__ = ["reduction"]
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(input, target, reduction=self.reduction)
 
 
 class NLLLoss(_WeightedLoss):
@@ -109,6 +73,26 @@ class NLLLoss(_WeightedLoss):
         return F.nll_loss(
             input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
         )
+
+
+class NLLLoss2d(NLLLoss):
+    """An old name of :class:`NLLLoss`; warns when made."""
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        size_average: bool | None = None,
+        ignore_index: int = -100,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        warnings.warn(
+            "`NLLLoss2d` has been deprecated. Please use `NLLLoss` instead as a drop-in replacement and see "
+            "https://pytorch.org/docs/main/nn.html#torch.nn.NLLLoss for more details.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        super().__init__(weight, size_average, ignore_index, reduce, reduction)
 
 
 class CrossEntropyLoss(_WeightedLoss):
