@@ -40,13 +40,14 @@ class Convolution(Op):
 
     @staticmethod
     def forward(ctx, x, w, b, settings):
-        ctx.save(x, w)
+        a = _arranged(ctx, x, w, x._a.shape, settings)
+        ctx.save(x, w, None if a is x._a else a)
         ctx.settings = settings
-        return k.conv(x._a, w._a, b if b is None else b._a, settings, _version(w))
+        return k.conv(a, w._a, b if b is None else b._a, settings, _version(w))
 
     @staticmethod
     def backward(ctx, grad):
-        x, w = ctx.saved
+        x, w, arranged = ctx.saved
         gx = gw = gb = None
         to_x, to_w = ctx.needs(0), ctx.needs(1)
         if to_x and to_w and not _lies_well(grad._a):
@@ -54,7 +55,7 @@ class Convolution(Op):
         if to_x:
             gx = ConvolutionBackwardInput.apply(grad, _conj(w), None, x._a.shape[2:], ctx.settings)
         if to_w:
-            gw = ConvolutionBackwardWeight.apply(_conj(x), grad, w._a.shape[2:], ctx.settings)
+            gw = ConvolutionBackwardWeight.apply(_conj(x), grad, w._a.shape[2:], ctx.settings, arranged, None)
         if ctx.needs(2):
             gb = ConvolutionBackwardBias.apply(grad)
         return gx, gw, gb
@@ -65,13 +66,14 @@ class ConvolutionBackwardInput(Op):
 
     @staticmethod
     def forward(ctx, x, w, b, size, settings):
-        ctx.save(x, w)
+        a = _arranged(ctx, x, w, (len(x._a), w._a.shape[1] * settings[3], *size), settings)
+        ctx.save(x, w, None if a is x._a else a)
         ctx.settings = settings
-        return k.conv_backward_input(x._a, w._a, b if b is None else b._a, size, settings, _version(w))
+        return k.conv_backward_input(a, w._a, b if b is None else b._a, size, settings, _version(w))
 
     @staticmethod
     def backward(ctx, grad):
-        x, w = ctx.saved
+        x, w, arranged = ctx.saved
         gx = gw = gb = None
         to_x, to_w = ctx.needs(0), ctx.needs(1)
         if to_x and to_w and not _lies_well(grad._a):
@@ -79,7 +81,7 @@ class ConvolutionBackwardInput(Op):
         if to_x:
             gx = Convolution.apply(grad, _conj(w), None, ctx.settings)
         if to_w:
-            gw = ConvolutionBackwardWeight.apply(grad, _conj(x), w._a.shape[2:], ctx.settings)
+            gw = ConvolutionBackwardWeight.apply(grad, _conj(x), w._a.shape[2:], ctx.settings, None, arranged)
         if ctx.needs(2):
             gb = ConvolutionBackwardBias.apply(grad)
         return gx, gw, gb
@@ -92,10 +94,11 @@ class ConvolutionBackwardWeight(Op):
     """dL/dw = x ⋆ g;   given v for it, the gradient to x is g ⋆ᵀ v and that to g is x ⋆ v"""
 
     @staticmethod
-    def forward(ctx, x, grad, kernel_size, settings):
+    def forward(ctx, x, grad, kernel_size, settings, arranged_x, arranged_grad):
         ctx.save(x, grad)
         ctx.settings = settings
-        return k.conv_backward_weight(x._a, grad._a, kernel_size, settings)
+        a = x._a if arranged_x is None else arranged_x
+        return k.conv_backward_weight(a, grad._a if arranged_grad is None else arranged_grad, kernel_size, settings)
 
     @staticmethod
     def backward(ctx, v):
@@ -131,6 +134,17 @@ class Arranged(Op):
     @staticmethod
     def backward(ctx, grad):
         return grad
+
+
+def _arranged(ctx: Any, x: Any, w: Any, like_x: Ints, settings: Settings) -> Any:
+    """The array of an input, in the order that suits the kernels if the gradient to the weight will want it so again.
+
+    An input of few channels is as a rule an image, large and quickly rearranged, and not worth the room.
+    """
+    a = x._a
+    if ctx.recording and w._requires and a.shape[1] > 4 and not _lies_well(a):
+        return k.conv_arrange(a, like_x, w._a.shape, settings)
+    return a
 
 
 def _lies_well(a: Any) -> bool:
