@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamina.serialization.machine import Machine
-from lamina.serialization.names import StorageType, expect
+from lamina.serialization.names import StorageType, check_again, storage_facts
 from lamina.serialization.storage import Relocate, Storage, shown
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -47,24 +47,17 @@ def read(data: bytes, relocate: Relocate) -> tuple[Any, int]:
 
     def persistent(pid: Any) -> Storage:
         nonlocal room
-        expect(pid, tuple, "a persistent id")
-        if len(pid) != 6 or pid[0] != "storage":
-            raise UnpicklingError("only storages can be loaded from the old format, with six facts each")
-        _, kind, key, location, count, view = pid
-        for value, wanted in ((kind, StorageType), (key, str), (location, str), (count, int)):
-            expect(value, wanted, "a fact on a storage")
+        kind, key, location, count, view = storage_facts(pid, 6)
         if view is not None:
             raise RuntimeError("a view of a storage, which files from before PyTorch 0.4 have: save it anew with a later PyTorch")
         nbytes = count * kind.itemsize
         if key not in storages:
             if not 0 <= nbytes <= room:
-                raise RuntimeError(f"cut off or damaged: a storage of {nbytes} bytes in a file of {len(data)}")
+                raise RuntimeError(f"cut off or damaged: a storage of {shown(nbytes)} bytes in a file of {len(data)}")
             room -= nbytes
             storages[key] = relocate(Storage(np.zeros(nbytes, np.uint8), kind.dtype, location))
-        found = storages[key]
-        if found.kind is not kind.dtype or found.nbytes() != nbytes:
-            raise UnpicklingError(f"storage {shown(key)} is used with two sizes or dtypes")
-        return found
+        check_again(storages[key], kind, key, nbytes)
+        return storages[key]
 
     start = at
     unpickle(persistent)  # only then it is known where the memory lies ...
@@ -74,11 +67,11 @@ def read(data: bytes, relocate: Relocate) -> tuple[Any, int]:
     for key in keys:
         target = storages[key]
         begin, end = at + 8, at + 8 + target.nbytes()
+        count = int.from_bytes(data[at:begin], "little", signed=True)
+        if begin <= len(data) and count * StorageType(target.kind).itemsize != target.nbytes():
+            raise RuntimeError(f"damaged: storage {shown(key)} has {count} elements, which is not what its tensors need")
         if end > len(data):
             raise RuntimeError(f"cut off: storage {shown(key)} should end at byte {end}, and the file has {len(data)}")
-        count = int.from_bytes(data[at:begin], "little", signed=True)
-        if count * StorageType(target.kind).itemsize != target.nbytes():
-            raise RuntimeError(f"damaged: storage {shown(key)} has {count} elements, which is not what its tensors need")
         target.fill(np.frombuffer(data, np.uint8, target.nbytes(), begin))
         at = end
     return Machine(data, persistent, start).run(), at  # ... and a tensor that is saved as a mark on another needs it

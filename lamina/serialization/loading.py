@@ -14,7 +14,7 @@ import numpy as np
 from lamina.serialization import legacy
 from lamina.serialization.archive import Reader
 from lamina.serialization.machine import Machine
-from lamina.serialization.names import StorageType, expect
+from lamina.serialization.names import check_again, storage_facts
 from lamina.serialization.storage import CallersError, Relocate, Storage, relocator, shown
 
 
@@ -115,26 +115,22 @@ def _load_archive(archive: Reader, name: str, relocate: Relocate, mapped: np.nda
     storages: dict[str, Storage] = {}
 
     def persistent(pid: Any) -> Storage:
-        expect(pid, tuple, "a persistent id")
-        if len(pid) != 5 or pid[0] != "storage":
-            raise UnpicklingError("only storages can be loaded, with five facts each")
-        _, kind, key, location, count = pid
-        for value, wanted in ((kind, StorageType), (key, str), (location, str), (count, int)):
-            expect(value, wanted, "a fact on a storage")
+        kind, key, location, count = storage_facts(pid, 5)
+        nbytes = count * kind.itemsize
         found = storages.get(key)
         if found is None:
             record = archive.record(f"data/{key}")
-            if record.size != count * kind.itemsize:
+            if record.size != nbytes:
                 raise RuntimeError(
-                    f"damaged: storage {shown(key)} should have {count * kind.itemsize} bytes, and its record has {record.size}"
+                    f"damaged: storage {shown(key)} should have {shown(nbytes)} bytes, and its record has {record.size}"
                 )
             if mapped is None:
                 data = archive.read(f"data/{key}")
             else:
                 data = mapped[record.offset : record.offset + record.size]
             found = storages[key] = relocate(Storage(data, kind.dtype, location))
-        elif found.kind is not kind.dtype or found.nbytes() != count * kind.itemsize:
-            raise UnpicklingError(f"storage {shown(key)} is used with two sizes or dtypes")
+        else:
+            check_again(found, kind, key, nbytes)
         return found
 
     program = archive.read("data.pkl").tobytes()

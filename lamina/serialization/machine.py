@@ -151,7 +151,7 @@ class Machine:
         kind = type(key)
         if kind in _PLAIN_KEYS or kind is int and -(2**60) < key < 2**60:
             return
-        self.pay(names.key_cost(key))
+        self.pay(names.key_cost(key, self.budget))
         if isinstance(key, Tensor):  # hashed by identity
             return
         twins = self.same.setdefault(hash(key), [])
@@ -170,27 +170,15 @@ class Machine:
         for argument in arguments:
             if isinstance(argument, (str, bytes, tuple, list, dict)):
                 self.pay(len(argument))
-        make = function.function
-        if make in (names.make_set, names.make_frozenset):
-            for items in arguments:
-                names.expect(items, (list, tuple), "a set's content")
-                for item in items:
-                    self.check_key(item)
-        elif make is names.make_ordered:
-            for items in arguments:
-                names.expect(items, (list, tuple, dict), "an OrderedDict's content")
-                if type(items) is not dict:
-                    for item in items:
-                        names.expect(item, (list, tuple), "an item")
-                        self.check_key(item[0])
-        elif make is names.make_counter:
-            for items in arguments:
-                names.expect(items, dict, "a Counter's content")
-        self.stack.append(make(*arguments))
+        if function.hashes:
+            arguments = (self.check_key, *arguments)
+        self.stack.append(function.function(*arguments))
 
     def build(self) -> None:
         """The attributes of a container; a state dict has its ``_metadata`` there."""
         state = self.pop()
+        if type(state) is dict:
+            self.pay(len(state))
         names.set_attributes(self.target((OrderedDict,), "attributes"), state)
 
     def name(self, module: Any, name: Any) -> None:

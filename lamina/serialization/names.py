@@ -37,31 +37,7 @@ class Call(NamedTuple):
 
     name: str
     function: Callable[..., Any]
-
-
-# -- keys ----------------------------------------------------------------------------------------------------------
-
-_ATOMS = (str, bytes, bool, int, float, complex, type(None), dtype, device)
-_MAX_DEPTH, _MAX_LENGTH = 32, 10_000  # of tuples as keys: hashing them recurses
-
-
-def key_cost(key: Any, depth: int = 0) -> int:
-    """The work of hashing a key of a dict or an element of a set; raises if it is nothing that may be one."""
-    kind = type(key)
-    if kind in (str, bytes):
-        return 1 + len(key)
-    if kind is int:
-        return 1 + key.bit_length() // 8
-    if kind in _ATOMS or (not depth and isinstance(key, Tensor)):
-        return 1
-    if kind not in (tuple, Size, frozenset):
-        raise UnpicklingError(f"{kind.__name__} cannot be a key or an element of a set")
-    if depth >= _MAX_DEPTH or len(key) > _MAX_LENGTH:
-        raise UnpicklingError("a key that is a very large or deep tuple")
-    return 1 + sum(key_cost(k, depth + 1) for k in key)
-
-
-# -- functions that a pickle may call: each checks what it is given ------------------------------------------------
+    hashes: bool = False  # whether it takes, before the arguments, a function that checks what is to be hashed
 
 
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> None:
@@ -70,6 +46,58 @@ def expect(value: Any, kind: type | tuple[type, ...], what: str) -> None:
     if type(value) not in kinds:
         names = " or ".join(k.__name__ for k in kinds)
         raise UnpicklingError(f"{what} must be {names}, not {type(value).__name__}")
+
+
+def storage_facts(pid: Any, n: int) -> tuple[Any, ...]:
+    """A persistent id's facts on a storage: its type, key, location, number of elements, and what else there is of ``n``."""
+    expect(pid, tuple, "a persistent id")
+    if len(pid) != n or pid[0] != "storage":
+        raise UnpicklingError(f"a persistent id that does not give {n} facts on a storage")
+    for value, kind in zip(pid[1:], (StorageType, str, str, int), strict=False):
+        expect(value, kind, "a fact on a storage")
+    return pid[1:]
+
+
+def check_again(storage: Storage, kind: StorageType, key: str, nbytes: int) -> None:
+    """Raise unless a storage that is named again is as it was."""
+    if storage.kind is not kind.dtype or storage.nbytes() != nbytes:
+        raise UnpicklingError(f"storage {shown(key)} is used with two sizes or dtypes")
+
+
+# -- keys ----------------------------------------------------------------------------------------------------------
+
+_ATOMS = (str, bytes, bool, int, float, complex, type(None), dtype, device)
+_MAX_DEPTH = 32  # of tuples as keys: hashing them recurses
+
+
+def key_cost(key: Any, limit: int = 1_000_000) -> int:
+    """The work of hashing a key of a dict or an element of a set; raises if it is nothing that may be one, or above the limit.
+
+    A tuple may hold another many times, and that another, and so on: small to write, and endless to hash.
+    """
+    cost, todo = 0, [(key, 0)]
+    while todo:
+        x, depth = todo.pop()
+        kind = type(x)
+        cost += 1
+        if kind is str or kind is bytes:
+            cost += len(x)
+        elif kind is int:
+            cost += x.bit_length() // 8
+        elif kind is tuple or kind is Size or kind is frozenset:
+            if depth == _MAX_DEPTH or cost + len(x) > limit:
+                raise UnpicklingError("a key that is a very large or deep tuple")
+            todo.extend([(part, depth + 1) for part in x])
+        elif kind not in _ATOMS and (depth or not isinstance(x, Tensor)):
+            raise UnpicklingError(f"{kind.__name__} cannot be a key or an element of a set")
+        if cost > limit:
+            raise UnpicklingError("a key that is a very large or deep tuple")
+    return cost
+
+
+Check = Callable[[Any], None]
+
+# -- functions that a pickle may call: each checks what it is given ------------------------------------------------
 
 
 def _tensor(
@@ -180,8 +208,8 @@ def _make_size(numbers: Any) -> Size:
 
 def _make_device(kind: Any, index: Any = None) -> device:
     expect(kind, str, "a device")
-    if index is not None:
-        expect(index, int, "a device's index")
+    if index is not None and not (type(index) is int and 0 <= index < 2**15):
+        raise UnpicklingError(f"a device's index must be a small number, not {shown(index)}")
     return device(kind[:40], index)
 
 
@@ -191,21 +219,31 @@ def _make_layout(name: Any) -> Any:
     return _dtypes.strided
 
 
-# These take a container of the machine's making, which has checked the keys: see Machine.reduce.
-def make_ordered(items: Any = ()) -> OrderedDict:
-    return OrderedDict(items)
-
-
-def make_counter(counts: Any = ()) -> Counter:
-    return Counter(counts)
-
-
-def make_set(items: Any = ()) -> set:
+def _make_set(check: Check, items: Any = ()) -> set:
+    expect(items, (list, tuple), "a set's content")
+    for item in items:
+        check(item)
     return set(items)
 
 
-def make_frozenset(items: Any = ()) -> frozenset:
-    return frozenset(items)
+def _make_frozenset(check: Check, items: Any = ()) -> frozenset:
+    return frozenset(_make_set(check, items))
+
+
+def _make_ordered(check: Check, items: Any = ()) -> OrderedDict:
+    expect(items, (list, tuple, dict), "an OrderedDict's content")
+    if type(items) is not dict:  # Python 2 wrote pairs
+        for item in items:
+            expect(item, (list, tuple), "an item")
+            check(item[0])
+    return OrderedDict(items)
+
+
+def _make_counter(check: Check, counts: Any = ()) -> Counter:
+    expect(counts, (dict, tuple), "a Counter's content")
+    for key in counts:
+        check(key)
+    return Counter(counts)
 
 
 # -- the names -----------------------------------------------------------------------------------------------------
@@ -226,17 +264,20 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch.serialization._get_layout": _make_layout,
     "torch.Size": _make_size,
     "torch.device": _make_device,
-    "collections.OrderedDict": make_ordered,
-    "collections.Counter": make_counter,
     "_codecs.encode": _make_bytes,
-    "builtins.set": make_set,
-    "builtins.frozenset": make_frozenset,
     "builtins.complex": _make_complex,
     "builtins.bytearray": _make_bytearray,
     "builtins.bytes": _make_empty_bytes,
 }
-for _path, _function in _CALLS.items():
-    ALLOWED[_path] = ALLOWED[_path.replace("builtins.", "__builtin__.")] = Call(_path, _function)  # Python 2's name
+_HASHING: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _make_ordered,
+    "collections.Counter": _make_counter,
+    "builtins.set": _make_set,
+    "builtins.frozenset": _make_frozenset,
+}
+for _path, _function in (_CALLS | _HASHING).items():
+    ALLOWED[_path] = Call(_path, _function, _path in _HASHING)
+    ALLOWED[_path.replace("builtins.", "__builtin__.")] = ALLOWED[_path]  # Python 2's name, which protocol 2 uses
 ALLOWED["torch.Tensor"] = TENSOR
 
 # What PyTorch has besides: no attack, but not to be had here.

@@ -67,7 +67,7 @@ class Storage:
         (start,) = _whole_numbers((offset,), "offset")
         if self.kind is not kind and (self.kind is not None or kind is _dtypes.bool):
             raise UnpicklingError(f"a tensor of {kind!r} in a storage of {self.kind!r}")
-        if len(shape) != len(steps) or len(shape) > MAX_NDIM:
+        if len(shape) != len(steps):
             raise UnpicklingError(f"a tensor with {len(shape)} sizes and {len(steps)} strides")
         item = kind.itemsize
         try:
@@ -114,8 +114,8 @@ def _tidy(data: np.ndarray, kind: dtype | None) -> np.ndarray:
 
 def _whole_numbers(values: Any, what: str) -> tuple[int, ...]:
     """A tensor's geometry, which a file may give as anything."""
-    if not isinstance(values, (tuple, list)):
-        raise UnpicklingError(f"a tensor's {what} must be a tuple, not {type(values).__name__}")
+    if not isinstance(values, (tuple, list)) or len(values) > MAX_NDIM:
+        raise UnpicklingError(f"a tensor's {what} must be a tuple of up to {MAX_NDIM} numbers, not {shown(values)}")
     for n in values:
         if type(n) is not int or not 0 <= n <= MAX_BYTES:
             raise UnpicklingError(f"a tensor's {what} must be made of numbers from 0 to 2**62, but there is {shown(n)}")
