@@ -48,8 +48,9 @@ def documented(function):
     for argument in re.split(r",\s*(?![^(]*\))", match.group(1)):
         name, _, default = (part.strip() for part in argument.partition("="))
         if name and name not in ("*", "out"):
-            number = re.fullmatch(r"-?[\d.]+(e-?\d+)?", default)
-            result.append((name, repr(float(default)) if number else default.replace('"', "'") or "required"))
+            number = re.fullmatch(r"(-?[\d.]+(?:e-?\d+)?)(?:/([\d.]+))?", default)
+            value = float(number[1]) / float(number[2] or 1) if number else None
+            result.append((name, repr(value) if number else default.replace('"', "'") or "required"))
     return result
 
 
@@ -102,7 +103,7 @@ def test_nothing_of_module_is_missing():
 
 
 def test_every_layer_of_a_family_is_exported():
-    for family in ("activation", "container", "flatten", "linear", "loss", "module"):
+    for family in ("activation", "container", "flatten", "linear", "loss", "module", "piecewise"):
         module = __import__(f"lamina.nn.modules.{family}", fromlist=["__all__"])
         for name in module.__all__:
             assert getattr(nn, name) is getattr(module, name)

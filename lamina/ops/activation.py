@@ -1,84 +1,95 @@
-"""Activations. A derivative that has a kernel of its own is an operation too, so that it has a derivative."""
+"""Smooth activations. A derivative that has a kernel of its own is an operation too, so that it has a derivative.
+
+Elementwise ones are rows of a table: :func:`activation` makes the two operations from the kernels and the second derivative.
+"""
 
 from __future__ import annotations
 
 import warnings
 from typing import Any
 
+import numpy as np
+
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable, inplace
+from lamina.autograd.graph import Op, Variable, inplace, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
+from lamina.ops.join import cat
+from lamina.ops.random import exponential_
 
 
 def _floating_only(x: Any, name: str) -> Any:
     if x._a.dtype.kind not in "fc":
-        raise NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[x._a.dtype]]!r}')
+        raise _not_for(x, name)
     return x._a
 
 
-class Relu(Op):
-    """max(x, 0);   dL/dx = g where y > 0"""
-
-    elementwise = True
-    keeps_output = True
-
-    @staticmethod
-    def forward(ctx, x):
-        if x._a.dtype.kind == "b":
-            raise RuntimeError("Boolean inputs not supported for relu")
-        return k.relu(x._a)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return ReluBackward.apply(grad, ctx.output)
+def real_only(x: Any, name: str) -> Any:
+    """The array of ``x``; ``NotImplementedError`` unless it holds real floating-point numbers."""
+    if x._a.dtype.kind != "f":
+        raise _not_for(x, name)
+    return x._a
 
 
-class ReluBackward(Op):
-    """g where y > 0;   linear in g"""
-
-    elementwise = True
-
-    @staticmethod
-    def forward(ctx, grad, y):
-        ctx.save(y)
-        return k.relu_backward(grad._a, y._a)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return ReluBackward.apply(grad, ctx.saved[0]), None
+def _not_for(x: Any, name: str) -> NotImplementedError:
+    return NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[x._a.dtype]]!r}')
 
 
-class LeakyRelu(Op):
-    """x where x > 0, else s·x;   dL/dx = g or s·g"""
+def activation(
+    name: str, doc: str, second: Any = None, *, array: Any = None, backward: str = "", label: str = ""
+) -> type[Op]:  # fmt: skip
+    """The operation of an elementwise function with the kernel ``name`` and a derivative with the kernel ``name_backward``.
 
-    elementwise = True
+    Args:
+        name, doc: as whose kernel, and what, it computes; the kernels take (x, *settings) and (g, x, *settings).
+        second: ``second(u, x, *settings)``, u times the second derivative at x; none for one made of straight lines.
+        array: ``array(x)``, x's array if the function takes it; by default real floating-point numbers are taken.
+        backward: the derivative's kernel, where it has another name.
+        label: the node's name, where it is not the kernel's.
+    """
+    kernel, kernel_backward = getattr(k, name), getattr(k, backward or f"{name}_backward")
+    title = "".join(part.capitalize() for part in name.split("_"))
+    if array is None:
 
-    @staticmethod
-    def forward(ctx, x, slope):
-        ctx.save(x)
-        ctx.slope = slope
-        return k.leaky_relu(_floating_only(x, "leaky_relu_cpu"), slope)
+        def array(x: Any) -> Any:
+            return x._a if x._a.dtype.kind == "f" else real_only(x, f"{name}_cpu")
 
-    @staticmethod
-    def backward(ctx, grad):
-        return LeakyReluBackward.apply(grad, ctx.saved[0], ctx.slope), None
+    class Forward(Op):
+        elementwise = True
 
+        @staticmethod
+        def forward(ctx, x, *settings):
+            ctx.save(x)
+            ctx.settings = settings
+            return kernel(array(x), *settings)
 
-class LeakyReluBackward(Op):
-    """g where x > 0, else s·g;   linear in g"""
+        @staticmethod
+        def backward(ctx, grad):
+            settings = ctx.settings
+            return Backward.apply(grad, ctx.saved[0], *settings), *(None for _ in settings)
 
-    elementwise = True
+    class Backward(Op):
+        elementwise = True
 
-    @staticmethod
-    def forward(ctx, grad, x, slope):
-        ctx.save(x)
-        ctx.slope = slope
-        return k.leaky_relu_backward(grad._a, x._a, slope)
+        @staticmethod
+        def forward(ctx, grad, x, *settings):
+            ctx.save(grad if second else None, x)
+            ctx.settings = settings
+            return kernel_backward(grad._a, x._a, *settings)
 
-    @staticmethod
-    def backward(ctx, grad):
-        return LeakyReluBackward.apply(grad, ctx.saved[0], ctx.slope), None, None
+        @staticmethod
+        def backward(ctx, gg):
+            grad, x = ctx.saved
+            settings, gx = ctx.settings, None
+            if ctx.needs(1):
+                gx = second(gg * grad, x, *settings) if second else p.zeros_like(gg)
+            return Backward.apply(gg, x, *settings), gx, *(None for _ in settings)
+
+    Forward.__name__ = Forward.__qualname__ = title
+    Backward.__name__ = Backward.__qualname__ = f"{title}Backward"
+    Forward.__doc__, Backward.__doc__ = doc, f"The gradient of {title} to x, as an operation of g and x"
+    Forward.label = label
+    return Forward
 
 
 class Sigmoid(Op):
@@ -89,7 +100,7 @@ class Sigmoid(Op):
 
     @staticmethod
     def forward(ctx, x):
-        return k.sigmoid(p._floating(x))
+        return k.sigmoid(p.floating(x))
 
     @staticmethod
     def backward(ctx, grad):
@@ -120,7 +131,7 @@ class Tanh(Op):
 
     @staticmethod
     def forward(ctx, x):
-        return k.tanh(p._floating(x))
+        return k.tanh(p.floating(x))
 
     @staticmethod
     def backward(ctx, grad):
@@ -143,86 +154,78 @@ class TanhBackward(Op):
         return TanhBackward.apply(gg, y), gg * grad * (-2 * y)
 
 
-class Softplus(Op):
-    """log(1 + e^(βx))/β, x itself where βx > threshold;   dL/dx = g·σ(βx), or g"""
+def _softplus_second(u: Any, x: Any, beta: float, threshold: float) -> Any:
+    s = sigmoid(x * beta)
+    return p.where(x * beta > threshold, 0.0, u * (s * (1 - s) * beta))
 
-    elementwise = True
+
+def _gelu_second(u: Any, x: Any, approximate: str) -> Any:
+    if approximate == "none":  # φ(x)·(2 − x²)
+        return u * (p.exp(x * x * -0.5) * 0.3989422804014327 * (2 - x * x))
+    a, b = 0.7978845608028654, 0.044715
+    t = tanh(a * (x + b * x * x * x))
+    first, second = a * (1 + 3 * b * x * x), 6 * a * b * x
+    return u * ((1 - t * t) * (first + 0.5 * x * second - x * t * first * first))
+
+
+def _silu_second(u: Any, x: Any) -> Any:
+    s = sigmoid(x)
+    return u * (s * (1 - s) * (2 + x * (1 - 2 * s)))
+
+
+def _mish_second(u: Any, x: Any) -> Any:
+    s, t = sigmoid(x), tanh(softplus(x))
+    return u * ((1 - t * t) * s * (2 + x * (1 - s - 2 * s * t)))
+
+
+def _log_sigmoid_second(u: Any, x: Any) -> Any:
+    s = sigmoid(x)
+    return -u * (s * (1 - s))
+
+
+Softplus = activation("softplus", "log(1 + e^(βx))/β, x itself where βx > threshold;   dL/dx = g·σ(βx), or g", _softplus_second)
+Gelu = activation(
+    "gelu", "x·Φ(x);   dL/dx = g·(Φ(x) + x·φ(x))", _gelu_second, array=lambda x: real_only(x, "GeluKernelImpl")
+)
+Silu = activation("silu", "x·σ(x);   dL/dx = g·σ(x)·(1 + x·(1 − σ(x)))", _silu_second)
+Mish = activation("mish", "x·t with t = tanh(log(1 + eˣ));   dL/dx = g·(t + x·σ(x)·(1 − t²))", _mish_second)
+LogSigmoid = activation("log_sigmoid", "log σ(x);   dL/dx = g·σ(−x)", _log_sigmoid_second)
+
+
+class Glu(Op):
+    """a·σ(b) with a and b the halves of x along an axis;   dL/da = g·σ(b), dL/db = g·a·σ(b)·(1 − σ(b))"""
 
     @staticmethod
-    def forward(ctx, x, beta, threshold):
+    def forward(ctx, x, axis):
         ctx.save(x)
-        ctx.settings = beta, threshold
-        return k.softplus(_floating_only(x, "softplus_cpu"), beta, threshold)
+        ctx.axis = axis
+        return k.glu(real_only(x, "glu_cpu"), axis)
 
     @staticmethod
     def backward(ctx, grad):
-        return SoftplusBackward.apply(grad, ctx.saved[0], *ctx.settings), None, None
+        return GluBackward.apply(grad, ctx.saved[0], ctx.axis), None
 
 
-class SoftplusBackward(Op):
-    """g·σ(βx), or g above the threshold;   d/dx = g·β·σ(βx)·(1 − σ(βx)), or 0"""
-
-    elementwise = True
+class GluBackward(Op):
+    """The gradient of :class:`Glu`, as an operation of g and x"""
 
     @staticmethod
-    def forward(ctx, grad, x, beta, threshold):
+    def forward(ctx, grad, x, axis):
         ctx.save(grad, x)
-        ctx.settings = beta, threshold
-        return k.softplus_backward(grad._a, x._a, beta, threshold)
+        ctx.axis = axis
+        return k.glu_backward(grad._a, x._a, axis)
 
     @staticmethod
     def backward(ctx, gg):
         grad, x = ctx.saved
-        beta, threshold = ctx.settings
+        a, b = x.chunk(2, ctx.axis)
+        to_a, to_b = gg.chunk(2, ctx.axis)
+        s = sigmoid(b)
+        slope = s * (1 - s)
         gx = None
         if ctx.needs(1):
-            s = sigmoid(x * beta)
-            gx = p.where(x * beta > threshold, 0.0, gg * grad * (s * (1 - s) * beta))
-        return SoftplusBackward.apply(gg, x, beta, threshold), gx, None, None
-
-
-class Gelu(Op):
-    """x·Φ(x);   dL/dx = g·(Φ(x) + x·φ(x))"""
-
-    elementwise = True
-
-    @staticmethod
-    def forward(ctx, x, approximate):
-        ctx.save(x)
-        ctx.approximate = approximate
-        return k.gelu(_floating_only(x, "GeluKernelImpl"), approximate)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return GeluBackward.apply(grad, ctx.saved[0], ctx.approximate), None
-
-
-class GeluBackward(Op):
-    """g·(Φ(x) + x·φ(x));   d/dx = g·φ(x)·(2 − x²)"""
-
-    elementwise = True
-
-    @staticmethod
-    def forward(ctx, grad, x, approximate):
-        ctx.save(grad, x)
-        ctx.approximate = approximate
-        return k.gelu_backward(grad._a, x._a, approximate)
-
-    @staticmethod
-    def backward(ctx, gg):
-        grad, x = ctx.saved
-        gx = None
-        if ctx.needs(1):
-            if ctx.approximate == "none":
-                second = p.exp(x * x * -0.5) * 0.3989422804014327 * (2 - x * x)
-            else:
-                a, b = 0.7978845608028654, 0.044715
-                t = tanh(a * (x + b * x * x * x))
-                u, du = a * (1 + 3 * b * x * x), 6 * a * b * x
-                sech = 1 - t * t
-                second = sech * (u + 0.5 * x * du - x * t * u * u)
-            gx = gg * grad * second
-        return GeluBackward.apply(gg, x, ctx.approximate), gx, None
+            gx = cat((grad * slope * to_b, grad * slope * (to_a + to_b * a * (1 - 2 * s))), ctx.axis)
+        return to_a * s + to_b * a * slope, gx, None
 
 
 class Softmax(Op):
@@ -300,7 +303,8 @@ class LogSoftmaxBackward(Op):
 # -- public functions ----------------------------------------------------------------------------------------------
 
 
-def _tensor(input: Any, name: str) -> Any:
+def tensor(input: Any, name: str) -> Any:
+    """``input``, which must be a tensor, of the function ``name``."""
     if not isinstance(input, Variable):
         raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
     return input
@@ -308,34 +312,70 @@ def _tensor(input: Any, name: str) -> Any:
 
 def sigmoid(input: Any, *, out: Any = None) -> Any:
     """1/(1 + e⁻ˣ), elementwise."""
-    return p.store_or_return(out, Sigmoid.apply(_tensor(input, "sigmoid")))
+    return p.store_or_return(out, Sigmoid.apply(tensor(input, "sigmoid")))
 
 
 def tanh(input: Any, *, out: Any = None) -> Any:
     """(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ), elementwise."""
-    return p.store_or_return(out, Tanh.apply(_tensor(input, "tanh")))
-
-
-def relu(input: Any, inplace: bool = False) -> Any:
-    """max(x, 0), elementwise; NaN stays NaN."""
-    return relu_(input) if inplace else Relu.apply(_tensor(input, "relu"))
-
-
-def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:
-    """x where x > 0, else negative_slope·x."""
-    return leaky_relu_(input, negative_slope) if inplace else LeakyRelu.apply(_tensor(input, "leaky_relu"), negative_slope)
+    return p.store_or_return(out, Tanh.apply(tensor(input, "tanh")))
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """log(1 + e^(βx))/β, a smooth ReLU; x itself where βx > threshold, so that nothing overflows."""
-    return Softplus.apply(_tensor(input, "softplus"), beta, threshold)
+    return Softplus.apply(tensor(input, "softplus"), beta, threshold)
 
 
 def gelu(input: Any, *, approximate: str = "none") -> Any:
     """x·Φ(x) with Φ the normal distribution function; ``approximate="tanh"`` takes Hendrycks & Gimpel's approximation."""
     if approximate not in ("none", "tanh"):
         raise RuntimeError(f"approximate argument must be either none or tanh, but got {approximate!r}.")
-    return Gelu.apply(_tensor(input, "gelu"), approximate)
+    return Gelu.apply(tensor(input, "gelu"), approximate)
+
+
+def silu(input: Any, inplace: bool = False) -> Any:
+    """x·σ(x), also known as swish."""
+    if inplace:
+        return _silu_(input)
+    if tensor(input, "silu")._a.dtype.kind == "c":
+        return input * sigmoid(input)
+    return Silu.apply(input)
+
+
+def mish(input: Any, inplace: bool = False) -> Any:
+    """x·tanh(log(1 + eˣ)) (Misra, 2019)."""
+    return _mish_(input) if inplace else Mish.apply(tensor(input, "mish"))
+
+
+def logsigmoid(input: Any) -> Any:
+    """log(1/(1 + e⁻ˣ)), without the underflow of the two steps."""
+    return LogSigmoid.apply(tensor(input, "log_sigmoid"))
+
+
+def softsign(input: Any) -> Any:
+    """x/(1 + \\|x\\|)."""
+    if tensor(input, "softsign")._a.dtype.kind == "b":
+        raise _not_for(input, "abs_cpu")
+    return input / (p.abs(input) + 1)
+
+
+def tanhshrink(input: Any) -> Any:
+    """x − tanh x."""
+    return tensor(input, "tanhshrink") - tanh(input)
+
+
+def glu(input: Any, dim: int = -1) -> Any:
+    """a·σ(b), with a and b the halves of ``input`` along ``dim`` (Dauphin et al., 2017).
+
+    Raises:
+        RuntimeError: the dimension's size is odd, or the input has no dimension.
+        IndexError: there is no such dimension.
+    """
+    if tensor(input, "glu")._a.ndim == 0:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    axis = _axis(input, dim)
+    if input._a.shape[axis] % 2:
+        raise RuntimeError(f"Halving dimension must be even, but dimension {axis} is size {input._a.shape[axis]}")
+    return Glu.apply(input, axis)
 
 
 def _axis(input: Any, dim: Any) -> int:
@@ -354,7 +394,7 @@ def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
 
 
 def _normalized(op: type[Op], name: str, input: Any, dim: Any, dtype: Any, stacklevel: int) -> Any:
-    _tensor(input, name)
+    tensor(input, name)
     if dim is None:
         dim = _implicit_dim(name, input._a.ndim, stacklevel)
     if dtype is not None:
@@ -375,8 +415,35 @@ def log_softmax(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype:
     return _normalized(LogSoftmax, "log_softmax", input, dim, dtype, _stacklevel)
 
 
-relu_ = inplace(lambda input: Relu.apply(input), "relu_")
-leaky_relu_ = inplace(lambda input, negative_slope=0.01: LeakyRelu.apply(input, negative_slope), "leaky_relu_")
+def softmin(input: Any, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+    """e⁻ˣ/Σe⁻ˣ along ``dim``: :func:`softmax` of the negated input."""
+    if dim is None:
+        dim = _implicit_dim("softmin", tensor(input, "softmin")._a.ndim, _stacklevel - 1)
+    return softmax(-tensor(input, "softmin"), dim, _stacklevel, dtype)
+
+
+def gumbel_softmax(logits: Any, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1) -> Any:
+    """A sample of the categorical distribution with the given log-probabilities, made differentiable (Jang et al., 2016).
+
+    Args:
+        logits (Tensor): unnormalised log-probabilities.
+        tau (float): temperature; the lower, the closer to one-hot. Default: 1.
+        hard (bool): whether the result is one-hot, with the soft sample's gradient. Default: False.
+        eps (float): without effect. Default: 1e-10.
+        dim (int): the dimension that sums to 1. Default: -1.
+    """
+    if eps != 1e-10:
+        warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
+    noise = exponential_(wrap(np.empty(tensor(logits, "gumbel_softmax")._a.shape, logits._a.dtype)))
+    soft = softmax((logits + -p.log(noise)) / tau, dim)
+    if not hard:
+        return soft
+    one_hot = wrap(np.zeros(logits._a.shape, logits._a.dtype)).scatter_(dim, soft.max(dim, keepdim=True)[1], 1.0)
+    return one_hot - soft.detach() + soft
+
+
+_silu_ = inplace(lambda input: silu(input), "silu_")
+_mish_ = inplace(lambda input: mish(input), "mish_")
 
 
 # The functions of the top level and the tensor methods take ``dtype`` where nn.functional has ``_stacklevel``.
@@ -390,7 +457,10 @@ def _plain(op: type[Op], name: str) -> Any:
 
 top_softmax, top_log_softmax = _plain(Softmax, "softmax"), _plain(LogSoftmax, "log_softmax")
 
-FUNCTIONS = ("sigmoid", "tanh", "relu", "relu_", top_softmax, top_log_softmax)
+FUNCTIONS = ("sigmoid", "tanh", top_softmax, top_log_softmax)
 METHODS = FUNCTIONS
 INPLACE = ("sigmoid", "tanh")
-NN_FUNCTIONS = ("sigmoid", "tanh", "relu", "relu_", "leaky_relu", "leaky_relu_", "softplus", "gelu", "softmax", "log_softmax")
+NN_FUNCTIONS = (
+    "sigmoid", "tanh", "softplus", "gelu", "silu", "mish", "logsigmoid", "softsign", "tanhshrink", "glu", "softmax",
+    "log_softmax", "softmin", "gumbel_softmax",
+)  # fmt: skip

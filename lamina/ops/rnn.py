@@ -10,7 +10,7 @@ import numpy as np
 from lamina.autograd.graph import Op, memory_version, mode, wrap
 from lamina.autograd.walk import grad as gradients
 from lamina.engine import kernels as k
-from lamina.ops import activation, join, linalg, pointwise
+from lamina.ops import activation, join, linalg, piecewise, pointwise
 from lamina.ops.dropout import dropout as drop
 
 
@@ -33,14 +33,19 @@ class RnnLayer(Op):
         return (y, h) if s is None else (y, h, s)
 
     @staticmethod
-    def backward(ctx, *grads):
+    def backward(ctx: Any, *grads: Any) -> Any:
         *inputs, reserve = ctx.saved
         sizes, cell, reverse = ctx.settings
         if mode.enabled:
-            outputs = _composed(*inputs, sizes, cell, reverse)
+            composed = _composed(*inputs, *ctx.settings)
             wanted = [t for t in inputs if t is not None and t.requires_grad]
-            found = iter(gradients(outputs, wanted, grads, create_graph=True, allow_unused=True))
-            return (*(next(found) if t is not None and t.requires_grad else None for t in inputs), None, None, None)
+            found = iter(gradients(composed, wanted, grads, create_graph=True, allow_unused=True))
+            return (
+                *(next(found) if t is not None and t.requires_grad else None for t in inputs),
+                None,
+                None,
+                None,
+            )
         outputs = [t._a for t in ctx.output]
         arrays = [None if t is None else t._a for t in inputs]
         x, h0, s0, *weights = arrays
@@ -52,7 +57,9 @@ class RnnLayer(Op):
         return (*(None if a is None else wrap(a) for a in result), None, None, None)
 
 
-def _composed(x, h0, s0, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, cell, reverse) -> tuple:
+def _composed(
+    x: Any, h0: Any, s0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, sizes: Any, cell: str, reverse: bool
+) -> tuple:
     """The same layer, from elementary operations."""
     starts = np.concatenate([[0], np.cumsum(sizes)]).tolist()
     order = range(len(sizes))
@@ -96,7 +103,7 @@ def _cell(x, h, s, w_ih, w_hh, b_ih, b_hh, w_hr, cell) -> tuple:
         r, z = activation.sigmoid(ar + br), activation.sigmoid(az + bz)
         new = activation.tanh(an + r * bn)
         return new + z * (h - new), None
-    return (activation.tanh if cell == "tanh" else activation.relu)(a + b), None
+    return (activation.tanh if cell == "tanh" else piecewise.relu)(a + b), None
 
 
 # -- whole networks ------------------------------------------------------------------------------------------------
@@ -106,8 +113,9 @@ def network(
     cell: str, x: Any, sizes: Sequence[int], states: Sequence[Any], weights: Sequence[Sequence[Any]], dropout: float, train: bool,
     bidirectional: bool,
 ) -> tuple[Any, list[Any]]:  # fmt: skip
-    """Layers over rows ``x`` (R, I). ``states`` are h (and s), each (layers·directions, N, H); ``weights`` per layer and direction.
+    """Layers over rows ``x`` (R, I).
 
+    ``states`` are h (and s), each (layers·directions, N, H); ``weights`` are a group per layer and direction.
     Returns the last layer's rows and the stacked last states.
     """
     directions = 2 if bidirectional else 1
@@ -119,7 +127,9 @@ def network(
             source, outputs = x, []
         w_ih, w_hh, b_ih, b_hh, w_hr = group
         h0, s0 = states[0][index], states[1][index] if cell == "lstm" else None
-        y, *ends = RnnLayer.apply(source, h0, s0, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, cell, index % directions == 1)
+        y, *ends = RnnLayer.apply(
+            source, h0, s0, w_ih, w_hh, b_ih, b_hh, w_hr, sizes, cell, index % directions == 1
+        )
         outputs.append(y)
         for collected, end in zip(last, ends, strict=True):
             collected.append(end)
@@ -152,7 +162,9 @@ def _recurrent(cell: str, name: str) -> Any:
     return function
 
 
-def _plain(cell, input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) -> Any:
+def _plain(
+    cell, input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first
+) -> Any:
     states = list(hx) if cell == "lstm" else [hx]
     if batch_first:
         input = input.transpose(0, 1)
@@ -160,17 +172,30 @@ def _plain(cell, input, hx, params, has_biases, num_layers, dropout, train, bidi
     if steps == 0:
         raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
     rows = input.reshape(steps * batch, input.shape[2])
-    y, last = network(cell, rows, (batch,) * steps, states, _group(states, params, has_biases), dropout, train, bidirectional)
+    y, last = network(
+        cell,
+        rows,
+        (batch,) * steps,
+        states,
+        _group(states, params, has_biases),
+        dropout,
+        train,
+        bidirectional,
+    )
     y = y.view(steps, batch, y.shape[1])
     if batch_first:
         y = y.transpose(0, 1)
     return (y, *last)
 
 
-def _packed(cell, data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional) -> Any:
+def _packed(
+    cell, data, batch_sizes, hx, params, has_biases, num_layers, dropout, train, bidirectional
+) -> Any:
     states = list(hx) if cell == "lstm" else [hx]
     sizes = tuple(batch_sizes.tolist())
-    y, last = network(cell, data, sizes, states, _group(states, params, has_biases), dropout, train, bidirectional)
+    y, last = network(
+        cell, data, sizes, states, _group(states, params, has_biases), dropout, train, bidirectional
+    )
     return (y, *last)
 
 
@@ -187,7 +212,9 @@ def _one_step(cell: str, input: Any, states: tuple, w_ih: Any, w_hh: Any, b_ih: 
     if alone:
         input, states = input.unsqueeze(0), tuple(s.unsqueeze(0) for s in states)
     s0 = states[1] if cell == "lstm" else None
-    _, *last = RnnLayer.apply(input, states[0], s0, w_ih, w_hh, b_ih, b_hh, None, (input.shape[0],), cell, False)
+    _, *last = RnnLayer.apply(
+        input, states[0], s0, w_ih, w_hh, b_ih, b_hh, None, (input.shape[0],), cell, False
+    )
     if alone:
         last = [s.squeeze(0) for s in last]
     return tuple(last) if cell == "lstm" else last[0]

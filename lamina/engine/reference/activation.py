@@ -1,37 +1,19 @@
-"""Activations and the products of their derivatives with a gradient."""
+"""Smooth activations and the products of their derivatives with a gradient."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from lamina.engine.reference.piecewise import in_single, negative
 from lamina.engine.reference.special import erf
 
 __all__ = [
-    "relu", "relu_backward", "leaky_relu", "leaky_relu_backward", "sigmoid", "sigmoid_backward", "tanh", "tanh_backward",
-    "softplus", "softplus_backward", "gelu", "gelu_backward", "softmax", "softmax_backward", "log_softmax", "log_softmax_backward",
+    "sigmoid", "sigmoid_backward", "tanh", "tanh_backward", "softplus", "softplus_backward", "gelu", "gelu_backward", "silu",
+    "silu_backward", "mish", "mish_backward", "log_sigmoid", "log_sigmoid_backward", "glu", "glu_backward", "softmax",
+    "softmax_backward", "log_softmax", "log_softmax_backward",
 ]  # fmt: skip
 
 ndarray = np.ndarray
-
-
-def relu(x: ndarray) -> ndarray:
-    """max(x, 0); NaN stays."""
-    return np.maximum(x, 0)
-
-
-def relu_backward(grad: ndarray, y: ndarray) -> ndarray:
-    """0 where y ≤ 0, else grad (also where y is NaN)."""
-    return np.where(y <= 0, grad.dtype.type(0), grad)
-
-
-def leaky_relu(x: ndarray, slope: float) -> ndarray:
-    """x where x > 0, else slope·x."""
-    return np.where(x > 0, x, x * x.dtype.type(slope))
-
-
-def leaky_relu_backward(grad: ndarray, x: ndarray, slope: float) -> ndarray:
-    """grad where x > 0, else slope·grad."""
-    return np.where(x > 0, grad, grad * grad.dtype.type(slope))
 
 
 def sigmoid(x: ndarray) -> ndarray:
@@ -89,6 +71,93 @@ def gelu_backward(grad: ndarray, x: ndarray, approximate: str) -> ndarray:
         return grad * (t(0.5) * (1 + inner) + t(0.5) * x * (1 - inner * inner) * slope)
     cdf = t(0.5) * (1 + erf(x * t(_SQRT_HALF)))
     return grad * (cdf + x * (t(_INV_SQRT_2PI) * np.exp(t(-0.5) * x * x)))
+
+
+@in_single
+def silu(x: ndarray) -> ndarray:
+    """x·σ(x)."""
+    y = sigmoid(x)
+    y *= x
+    return y
+
+
+@in_single
+def silu_backward(grad: ndarray, x: ndarray) -> ndarray:
+    """grad·σ(x)·(1 + x·(1 − σ(x)))."""
+    s = sigmoid(x)
+    y = 1 - s
+    y *= x
+    y += 1
+    y *= s
+    y *= grad
+    return y
+
+
+def _tanh_softplus(x: ndarray) -> ndarray:
+    """tanh(log(1 + eˣ)) = n/(n + 2) with n = eˣ·(eˣ + 2); from 20 on it is 1, and n does not overflow."""
+    e = np.exp(np.clip(x, -np.inf, 20))
+    n = e * (e + 2)
+    return n / (n + 2)
+
+
+@in_single
+def mish(x: ndarray) -> ndarray:
+    """x·tanh(log(1 + eˣ))."""
+    y = _tanh_softplus(x)
+    y *= x
+    return y
+
+
+@in_single
+def mish_backward(grad: ndarray, x: ndarray) -> ndarray:
+    """grad·(t + x·σ(x)·(1 − t²)) with t = tanh(log(1 + eˣ))."""
+    t = _tanh_softplus(x)
+    y = silu(x)
+    y *= 1 - t * t
+    y += t
+    y *= grad
+    return y
+
+
+@in_single
+def log_sigmoid(x: ndarray) -> ndarray:
+    """log σ(x) = min(x, 0) − log(1 + e^(−\\|x\\|))."""
+    return negative(x) - np.log1p(np.exp(-np.abs(x)))
+
+
+@in_single
+def log_sigmoid_backward(grad: ndarray, x: ndarray) -> ndarray:
+    """grad·σ(−x)."""
+    return grad * sigmoid(np.negative(x))
+
+
+def _halves(x: ndarray, axis: int) -> tuple[ndarray, ndarray]:
+    """The first and the second half along an axis, as views."""
+    before, n = (slice(None),) * axis, x.shape[axis] // 2
+    return x[(*before, slice(n))], x[(*before, slice(n, None))]
+
+
+@in_single
+def glu(x: ndarray, axis: int) -> ndarray:
+    """a·σ(b), with a and b the halves of x."""
+    a, b = _halves(x, axis)
+    y = sigmoid(b)
+    y *= a
+    return y
+
+
+@in_single
+def glu_backward(grad: ndarray, x: ndarray, axis: int) -> ndarray:
+    """(grad·σ(b), grad·a·σ(b)·(1 − σ(b))), one after the other."""
+    a, b = _halves(x, axis)
+    s = sigmoid(b)
+    gx = np.empty_like(x, dtype=grad.dtype)
+    ga, gb = _halves(gx, axis)
+    np.multiply(grad, s, out=ga)
+    np.subtract(1, s, out=s)
+    s *= a
+    np.multiply(ga, s, out=gb)
+    return gx
 
 
 def softmax(x: ndarray, axis: int) -> ndarray:

@@ -1,4 +1,4 @@
-"""Activations."""
+"""Smooth activations."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ from lamina._tensor import Tensor
 from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
 
-__all__ = ["GELU", "LeakyReLU", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh"]
+__all__ = [
+    "GELU", "GLU", "LogSigmoid", "LogSoftmax", "Mish", "SiLU", "Sigmoid", "Softmax", "Softmax2d", "Softmin", "Softplus",
+    "Softsign", "Tanh", "Tanhshrink",
+]  # fmt: skip
 
 
-class ReLU(Module):
-    r"""Negative values become zero: :math:`y = \max(0, x)`.
-
-    Args:
-        inplace (bool): whether the result is written over the input. Default: False.
-
-    Shape: input :math:`(*)`, output the same.
-
-    >>> nn.ReLU()(lamina.tensor([-1.0, 2.0])).tolist()
-    [0.0, 2.0]
-    """
+class _InPlace(Module):
+    """What activations share that have no other setting than `inplace`."""
 
     __constants__ = ["inplace"]
     inplace: bool
@@ -28,40 +22,8 @@ class ReLU(Module):
         super().__init__()
         self.inplace = inplace
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.relu(input, inplace=self.inplace)
-
     def extra_repr(self) -> str:
         return "inplace=True" if self.inplace else ""
-
-
-class LeakyReLU(Module):
-    r"""Negative values are scaled down: :math:`y = \max(0, x) + a \min(0, x)`.
-
-    Args:
-        negative_slope (float): :math:`a`. Default: 0.01.
-        inplace (bool): whether the result is written over the input. Default: False.
-
-    Shape: input :math:`(*)`, output the same.
-
-    >>> nn.LeakyReLU(0.5)(lamina.tensor([-1.0, 2.0])).tolist()
-    [-0.5, 2.0]
-    """
-
-    __constants__ = ["inplace", "negative_slope"]
-    negative_slope: float
-    inplace: bool
-
-    def __init__(self, negative_slope: float = 1e-2, inplace: bool = False) -> None:
-        super().__init__()
-        self.negative_slope = negative_slope
-        self.inplace = inplace
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.leaky_relu(input, self.negative_slope, self.inplace)
-
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
 class Sigmoid(Module):
@@ -146,17 +108,114 @@ class GELU(Module):
         return f"approximate={self.approximate!r}"
 
 
-class Softmax(Module):
-    r"""Positive numbers that add up to one along a dimension: :math:`y_i = e^{x_i} / \sum_j e^{x_j}`.
+class SiLU(_InPlace):
+    r"""The input times its sigmoid, also known as swish: :math:`y = x \, \sigma(x)`.
 
     Args:
-        dim (int, optional): the dimension of the sum. Without it PyTorch's old rule picks one, with a warning.
+        inplace (bool): whether the result is written over the input. Default: False.
 
     Shape: input :math:`(*)`, output the same.
 
-    >>> nn.Softmax(dim=1)(lamina.zeros(1, 4)).tolist()
-    [[0.25, 0.25, 0.25, 0.25]]
+    See S. Elfwing et al., "Sigmoid-Weighted Linear Units for Neural Network Function Approximation", 2017.
+
+    >>> round(nn.SiLU()(lamina.tensor([1.0])).item(), 4)
+    0.7311
     """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.silu(input, inplace=self.inplace)
+
+
+class Mish(_InPlace):
+    r"""A smooth ReLU that dips below zero: :math:`y = x \tanh(\log(1 + e^x))`.
+
+    Args:
+        inplace (bool): whether the result is written over the input. Default: False.
+
+    Shape: input :math:`(*)`, output the same.
+
+    See D. Misra, "Mish: A Self Regularized Non-Monotonic Activation Function", 2019.
+
+    >>> round(nn.Mish()(lamina.tensor([1.0])).item(), 4)
+    0.8651
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.mish(input, inplace=self.inplace)
+
+
+class LogSigmoid(Module):
+    r"""The logarithm of the sigmoid, without its underflow: :math:`y = \log(1 / (1 + e^{-x}))`.
+
+    Shape: input :math:`(*)`, output the same.
+
+    >>> round(nn.LogSigmoid()(lamina.tensor([0.0])).item(), 4)
+    -0.6931
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.logsigmoid(input)
+
+
+class Softsign(Module):
+    r"""A curve from -1 to 1 that approaches its ends slowly: :math:`y = x / (1 + |x|)`.
+
+    Shape: input :math:`(*)`, output the same.
+
+    >>> nn.Softsign()(lamina.tensor([-1.0, 3.0])).tolist()
+    [-0.5, 0.75]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softsign(input)
+
+
+class Tanhshrink(Module):
+    r"""What the hyperbolic tangent takes away: :math:`y = x - \tanh x`.
+
+    Shape: input :math:`(*)`, output the same.
+
+    >>> round(nn.Tanhshrink()(lamina.tensor([1.0])).item(), 4)
+    0.2384
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.tanhshrink(input)
+
+
+class GLU(Module):
+    r"""One half of the input, gated by the other: :math:`y = a \, \sigma(b)`.
+
+    Args:
+        dim (int): the dimension that is split into :math:`a` and :math:`b`. Default: -1.
+
+    Shape: input :math:`(*_1, N, *_2)`, output :math:`(*_1, N / 2, *_2)`.
+
+    Raises:
+        RuntimeError: :math:`N` is odd.
+
+    See Y. Dauphin et al., "Language Modeling with Gated Convolutional Networks", 2017.
+
+    >>> nn.GLU()(lamina.tensor([[3.0, 0.0]])).tolist()
+    [[1.5]]
+    """
+
+    __constants__ = ["dim"]
+    dim: int
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class _Along(Module):
+    """What the activations share that add up along a dimension."""
 
     __constants__ = ["dim"]
     dim: int | None
@@ -169,14 +228,43 @@ class Softmax(Module):
         super().__setstate__(state)
         self.__dict__.setdefault("dim", None)
 
-    def forward(self, input: Tensor) -> Tensor:
-        return F.softmax(input, self.dim, _stacklevel=5)
-
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
 
 
-class LogSoftmax(Module):
+class Softmax(_Along):
+    r"""Positive numbers that add up to one along a dimension: :math:`y_i = e^{x_i} / \sum_j e^{x_j}`.
+
+    Args:
+        dim (int, optional): the dimension of the sum. Without it PyTorch's old rule picks one, with a warning.
+
+    Shape: input :math:`(*)`, output the same.
+
+    >>> nn.Softmax(dim=1)(lamina.zeros(1, 4)).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softmax(input, self.dim, _stacklevel=5)
+
+
+class Softmin(_Along):
+    r"""Softmax of the negated input: :math:`y_i = e^{-x_i} / \sum_j e^{-x_j}`.
+
+    Args:
+        dim (int, optional): the dimension of the sum. Without it PyTorch's old rule picks one, with a warning.
+
+    Shape: input :math:`(*)`, output the same.
+
+    >>> nn.Softmin(dim=1)(lamina.zeros(1, 4)).tolist()
+    [[0.25, 0.25, 0.25, 0.25]]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.softmin(input, self.dim, _stacklevel=5)
+
+
+class LogSoftmax(_Along):
     r"""The logarithm of softmax, computed without its under- and overflows:
     :math:`y_i = x_i - \log \sum_j e^{x_j}`.
 
@@ -189,19 +277,23 @@ class LogSoftmax(Module):
     -0.6931
     """
 
-    __constants__ = ["dim"]
-    dim: int | None
-
-    def __init__(self, dim: int | None = None) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def __setstate__(self, state: dict) -> None:
-        super().__setstate__(state)
-        self.__dict__.setdefault("dim", None)
-
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim, _stacklevel=5)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
+
+class Softmax2d(Module):
+    r"""Softmax over the channels at each place of an image.
+
+    Shape: input :math:`(N, C, H, W)` or :math:`(C, H, W)`, output the same.
+
+    Raises:
+        ValueError: an input of another rank.
+
+    >>> nn.Softmax2d()(lamina.zeros(4, 1, 1)).flatten().tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() not in (3, 4):
+            raise ValueError(f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead")
+        return F.softmax(input, -3)

@@ -1,0 +1,208 @@
+"""Activations that are another function on either side of a point, and the products of their derivatives with a gradient.
+
+``numpy.where`` mispredicts a branch for every other element of random numbers, and ``numpy.maximum(x, 0)`` takes thrice as
+long as ``numpy.clip``. So what a mask chooses is multiplied by it as bits, and one side of zero is cut off by ``clip``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "relu", "relu_backward", "leaky_relu", "leaky_relu_backward", "prelu", "prelu_backward", "elu",
+    "elu_backward", "hardtanh", "hardtanh_backward", "hardsigmoid", "hardsigmoid_backward", "hardswish", "hardswish_backward",
+    "threshold", "threshold_backward", "hardshrink", "softshrink", "shrink_backward",
+]  # fmt: skip
+
+ndarray = np.ndarray
+_BITS = {"e": np.int16, "f": np.int32, "d": np.int64}
+_LARGE = 8192  # from here on clip's cost per call is made up for
+
+
+def masked(values: ndarray, mask: ndarray) -> ndarray:
+    """``values`` where the mask holds, else 0, even in place of inf or NaN: their bits, times 1 or 0."""
+    bits = _BITS.get(values.dtype.char)
+    if bits is None:
+        return np.multiply(values, mask)
+    return np.multiply(values.view(bits), mask).view(values.dtype)
+
+
+def positive(x: ndarray) -> ndarray:
+    """max(x, 0); NaN stays."""
+    return np.clip(x, 0, np.inf) if x.size >= _LARGE and x.dtype.kind == "f" else np.maximum(x, 0)
+
+
+def negative(x: ndarray) -> ndarray:
+    """min(x, 0); NaN stays."""
+    return np.clip(x, -np.inf, 0) if x.size >= _LARGE and x.dtype.kind == "f" else np.minimum(x, 0)
+
+
+def in_single(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Compute in float32 what is asked for in float16, rounded once at the end, as PyTorch does."""
+
+    @functools.wraps(kernel)
+    def run(x: ndarray, *rest: Any) -> Any:
+        if x.dtype.char != "e":
+            return kernel(x, *rest)
+        wide = [a.astype(np.float32) if isinstance(a, ndarray) and a.dtype.char == "e" else a for a in rest]
+        return kernel(x.astype(np.float32), *wide).astype(np.float16)
+
+    return run
+
+
+def relu(x: ndarray) -> ndarray:
+    """max(x, 0); NaN stays."""
+    return positive(x)
+
+
+def relu_backward(grad: ndarray, y: ndarray) -> ndarray:
+    """0 where y ≤ 0, else grad (also where y is NaN)."""
+    return masked(grad, np.logical_not(y <= 0))
+
+
+def leaky_relu(x: ndarray, slope: float) -> ndarray:
+    """x where x > 0, else slope·x."""
+    return prelu(x, np.array(slope, x.dtype))
+
+
+def leaky_relu_backward(grad: ndarray, x: ndarray, slope: float) -> ndarray:
+    """grad where x > 0, else slope·grad."""
+    return _sloped(grad, x > 0, np.array(slope, grad.dtype))
+
+
+def prelu(x: ndarray, weight: ndarray) -> ndarray:
+    """x where x > 0, else weight·x; the weight broadcasts to x."""
+    if np.isfinite(weight).all():
+        y = negative(x) * weight
+        y += positive(x)
+        return y
+    return np.where(x > 0, x, weight * x)
+
+
+def prelu_backward(grad: ndarray, x: ndarray, weight: ndarray) -> tuple[ndarray, ndarray]:
+    """The gradients to x (grad where x > 0, else weight·grad) and to the weight (the sum of grad·x where x ≤ 0)."""
+    product = grad * negative(x)
+    axes = tuple(range(x.ndim - weight.ndim)) + tuple(
+        d for d in range(-weight.ndim, 0) if weight.shape[d] == 1 and x.shape[d] != 1
+    )
+    return _sloped(grad, x > 0, weight), product.sum(axes, dtype=grad.dtype).reshape(weight.shape)
+
+
+def _sloped(grad: ndarray, steep: ndarray, slope: ndarray) -> ndarray:
+    """grad where ``steep``, else slope·grad."""
+    if not np.isfinite(slope).all():
+        return np.where(steep, grad, slope * grad)
+    g = masked(grad, np.logical_not(steep)) * slope
+    g += masked(grad, steep)
+    return g
+
+
+def _expm1(x: ndarray) -> ndarray:
+    """eˣ − 1 for x ≤ 0, as 2t/(1 − t) with t = tanh(x/2), which NumPy has five times as fast as expm1."""
+    t = np.tanh(x * x.dtype.type(0.5))
+    return (t + t) / (1 - t)
+
+
+@in_single
+def elu(x: ndarray, alpha: float, scale: float, input_scale: float) -> ndarray:
+    """scale·x where x > 0, else scale·alpha·(e^(input_scale·x) − 1)."""
+    t = x.dtype.type
+    z = negative(x)
+    if input_scale != 1:
+        z = z * t(input_scale)
+    y = _expm1(z) if input_scale > 0 else np.expm1(z)
+    y *= t(alpha * scale)
+    y += positive(x) if scale == 1 else positive(x) * t(scale)
+    return y
+
+
+@in_single
+def elu_backward(grad: ndarray, x: ndarray, alpha: float, scale: float, input_scale: float) -> ndarray:
+    """grad·scale where x > 0, else grad·scale·alpha·input_scale·e^(input_scale·x)."""
+    t = grad.dtype.type
+    left = alpha * scale * input_scale
+    y = np.exp(negative(x) * t(input_scale))
+    if left == scale:
+        y *= t(scale)
+    else:
+        y *= (x > 0) * t(scale - left) + t(left)
+    y *= grad
+    return y
+
+
+def hardtanh(x: ndarray, low: float, high: float) -> ndarray:
+    """x moved into [low, high]; NaN stays."""
+    return np.clip(x, x.dtype.type(low), x.dtype.type(high))
+
+
+def hardtanh_backward(grad: ndarray, x: ndarray, low: float, high: float) -> ndarray:
+    """grad where low < x < high, else 0."""
+    inside = x > low
+    inside &= x < high
+    return masked(grad, inside)
+
+
+@in_single
+def hardsigmoid(x: ndarray) -> ndarray:
+    """(x + 3)/6, moved into [0, 1]; NaN stays."""
+    y = np.clip(x + 3, 0, 6)
+    y /= x.dtype.type(6)
+    return y
+
+
+@in_single
+def hardsigmoid_backward(grad: ndarray, x: ndarray) -> ndarray:
+    """grad/6 where −3 < x < 3, else 0."""
+    inside = x > -3
+    inside &= x < 3
+    return masked(grad * grad.dtype.type(1 / 6), inside)
+
+
+@in_single
+def hardswish(x: ndarray) -> ndarray:
+    """x·(x + 3)/6, the second factor moved into [0, 1]."""
+    return x * np.clip(x + 3, 0, 6) / x.dtype.type(6)
+
+
+@in_single
+def hardswish_backward(grad: ndarray, x: ndarray) -> ndarray:
+    """grad·(x/3 + 1/2) where −3 < x < 3, 0 to the left, grad to the right."""
+    right = x >= 3
+    outside = x <= -3
+    outside |= right
+    y = masked(grad * (x / x.dtype.type(3) + x.dtype.type(0.5)), np.logical_not(outside))
+    y += masked(grad, right)
+    return y
+
+
+def threshold(x: ndarray, limit: float, value: float) -> ndarray:
+    """x, or ``value`` where x ≤ limit."""
+    replaced = x <= limit
+    y = masked(x, np.logical_not(replaced))
+    if value:
+        y = y + masked(np.array(value).astype(x.dtype), replaced)
+    return y
+
+
+def threshold_backward(grad: ndarray, x: ndarray, limit: float, value: float) -> ndarray:
+    """0 where x ≤ limit, else grad, whatever the value."""
+    return masked(grad, np.logical_not(x <= limit))
+
+
+def hardshrink(x: ndarray, lambd: float) -> ndarray:
+    """0 where \\|x\\| ≤ lambd, else x."""
+    return masked(x, np.logical_not(np.abs(x) <= lambd))
+
+
+def softshrink(x: ndarray, lambd: float) -> ndarray:
+    """0 where \\|x\\| ≤ lambd, else x moved towards 0 by lambd."""
+    return x - np.clip(x, -x.dtype.type(lambd), x.dtype.type(lambd))
+
+
+def shrink_backward(grad: ndarray, x: ndarray, lambd: float) -> ndarray:
+    """grad where \\|x\\| > lambd, else 0."""
+    return masked(grad, np.abs(x) > lambd)
