@@ -18,7 +18,7 @@ __all__ = ["config", "get_num_threads", "set_num_threads", "show_config"]
 def config() -> dict[str, Any]:
     """What :func:`show_config` prints, as a dictionary."""
     library = loader.load() if engine.get_engine() != "reference" else None
-    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[call-overload, index]
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "engine": engine.get_engine(),
         "oneDNN": "not used" if library is None else ".".join(map(str, library.version)),

@@ -148,7 +148,7 @@ class Size(tuple):
 
     __slots__ = ()
 
-    def numel(self) -> _builtin_int:
+    def numel(self) -> Any:
         """How many elements a tensor of this shape has."""
         n = 1
         for d in self:
@@ -184,7 +184,8 @@ class device:
 
     def __init__(self, type: Any = "cpu", index: Any = None) -> None:  # noqa: A002
         if isinstance(type, device):
-            type, index = type.type, type.index  # noqa: A001
+            given: Any = type
+            type, index = given.type, given.index  # noqa: A001
         if not isinstance(type, str):
             raise TypeError(f"device(): argument 'type' must be str, not {type.__class__.__name__}")
         kind, _, tail = type.partition(":")
@@ -206,10 +207,10 @@ class device:
     def __str__(self) -> str:
         return self.type if self.index is None else f"{self.type}:{self.index}"
 
-    def __eq__(self, other: object) -> _builtin_bool:
+    def __eq__(self, other: object) -> Any:
         return isinstance(other, device) and (self.type, self.index) == (other.type, other.index)
 
-    def __hash__(self) -> _builtin_int:
+    def __hash__(self) -> Any:
         return hash((self.type, self.index))
 
     def __reduce__(self) -> Any:

@@ -15,10 +15,10 @@ import numpy as np
 
 from lamina import _dtypes, ops
 from lamina._dtypes import BY_NUMPY, CPU, SCALAR_NAME, Size, check_device
-from lamina.autograd import walk as _walk
 from lamina.autograd import graph
-from lamina.autograd.graph import Handle, Variable, alias, check_writable, inplace, mode, overwrite, wrap
-from lamina.ops import creation, indexing, layout, pointwise, shape
+from lamina.autograd import walk as _walk
+from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
+from lamina.ops import creation, indexing, layout, pointwise, shape, unary
 
 
 class Tensor(Variable):
@@ -100,7 +100,9 @@ class Tensor(Variable):
                     f"{SCALAR_NAME[self.dtype]}"
                 )
             if self._inference and not mode.inference:
-                raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+                raise RuntimeError(
+                    "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+                )
         elif not self.is_leaf:
             raise RuntimeError(
                 "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph "
@@ -119,7 +121,9 @@ class Tensor(Variable):
     def grad(self, value: Any) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value._a.shape != self._a.shape:
@@ -161,7 +165,9 @@ class Tensor(Variable):
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if value._a.dtype.kind not in "fc" and self._requires:
-            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+            raise RuntimeError(
+                "data set to a tensor that requires gradients must be floating point or complex dtype"
+            )
         self._a, self._hidden = value._plain(), False
         if value._version is None:
             value._version = graph.Version()
@@ -232,7 +238,9 @@ class Tensor(Variable):
         n = self._a.ndim
         if not -n <= dim < n:
             bound = max(n, 1)
-            raise IndexError(f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})")
+            raise IndexError(
+                f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})"
+            )
         return dim % n
 
     def dim(self) -> int:
@@ -297,7 +305,9 @@ class Tensor(Variable):
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """The array that this tensor shares its memory with; raises ``RuntimeError`` if it requires a gradient."""
         if self.requires_grad and not force:
-            raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+            )
         graph.expose(self)
         return self._plain()
 
@@ -305,7 +315,9 @@ class Tensor(Variable):
         a = self.numpy()
         if dtype is not None and a.dtype != dtype:
             if copy is False:
-                raise ValueError(f"a copy is needed to convert {a.dtype} to {np.dtype(dtype)}, and copy=False was asked for")
+                raise ValueError(
+                    f"a copy is needed to convert {a.dtype} to {np.dtype(dtype)}, and copy=False was asked for"
+                )
             return a.astype(dtype)
         return a.copy() if copy else a
 
@@ -321,7 +333,7 @@ class Tensor(Variable):
         return self._plain().__dlpack__(**settings)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self._a.__dlpack_device__()  # type: ignore[return-value]
+        return self._a.__dlpack_device__()
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """This tensor in another dtype or memory format: ``to(dtype)``, ``to(device, dtype)``, ``to(other)``.
@@ -384,7 +396,11 @@ class Tensor(Variable):
     # -- autograd --------------------------------------------------------------------------------------------------
 
     def backward(
-        self, gradient: Any = None, retain_graph: bool | None = None, create_graph: bool = False, inputs: Any = None
+        self,
+        gradient: Any = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Any = None,
     ) -> None:
         """Accumulate the gradients of this tensor with respect to the leaves into their ``.grad``."""
         _walk.backward(self, gradient, retain_graph, create_graph, inputs)
@@ -484,7 +500,9 @@ class Tensor(Variable):
     def __contains__(self, element: Any) -> bool:
         if isinstance(element, (Tensor, int, float, complex, bool)):
             return bool((self == element)._a.any())
-        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+        raise RuntimeError(
+            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+        )
 
     def __getitem__(self, index: Any) -> Tensor:
         return indexing.getitem(self, index)
@@ -514,9 +532,16 @@ class Tensor(Variable):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self.is_leaf and self._requires:
-            raise RuntimeError("a non-leaf tensor that requires a gradient cannot be pickled; detach() it first")
+            raise RuntimeError(
+                "a non-leaf tensor that requires a gradient cannot be pickled; detach() it first"
+            )
         extra = {name: value for name, value in self.__dict__.items() if name not in _BOOKKEEPING}
-        return _rebuild, (type(self), np.ascontiguousarray(self._a).reshape(self._a.shape), self._requires, extra)
+        return _rebuild, (
+            type(self),
+            np.ascontiguousarray(self._a).reshape(self._a.shape),
+            self._requires,
+            extra,
+        )
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -556,29 +581,30 @@ class Tensor(Variable):
     def __neg__(self) -> Any:
         if self._a.dtype.kind == "b":
             raise RuntimeError(
-                "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
-                "`logical_not()` operator instead."
+                "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
+                "use the `~` or `logical_not()` operator instead."
             )
-        return pointwise.neg(self)
+        return unary.neg(self)
 
     def __pos__(self) -> Any:
-        return pointwise.positive(self)
+        return unary.positive(self)
 
     def __abs__(self) -> Any:
-        return pointwise.abs(self)
+        return unary.abs(self)
 
     def __invert__(self) -> Any:
         return pointwise.bitwise_not(self)
 
 
 _BOOKKEEPING = frozenset(
-    "_a _node _index _requires _grad _version _hidden _base _replay _rebased _stamp _hooks _after_hooks _retains _inference".split()
+    "_a _node _index _requires _grad _version _hidden _base _replay _rebased _stamp _hooks _after_hooks _retains "
+    "_inference".split()
 )
 _NUMBERS = (int, float, complex, Variable, np.generic, np.ndarray)
 
 
 def _rebuild(kind: type, array: np.ndarray, requires: bool, extra: dict) -> Any:
-    t = object.__new__(kind)
+    t: Any = object.__new__(kind)
     t._a = np.asarray(array) if array.flags.writeable else np.array(array)
     t._requires = requires
     t.__dict__.update(extra)
@@ -623,7 +649,8 @@ def _fill_in() -> None:
     p = pointwise
     direct = {"add": p.Add, "mul": p.Mul, "truediv": p.Div}
     for name, function in {
-        "add": p.add, "sub": p.sub, "mul": p.mul, "truediv": p.div, "floordiv": p.floor_divide, "mod": p.remainder, "and": p.bitwise_and,
+        "add": p.add, "sub": p.sub, "mul": p.mul, "truediv": p.div, "floordiv": p.floor_divide, "mod": p.remainder,
+        "and": p.bitwise_and,
         "or": p.bitwise_or, "xor": p.bitwise_xor, "lshift": p.bitwise_left_shift, "rshift": p.bitwise_right_shift,
         "matmul": ops.METHODS.get("matmul"),
     }.items():  # fmt: skip
@@ -637,14 +664,26 @@ def _fill_in() -> None:
     Tensor.__ipow__ = _augmented("pow", p.pow)  # type: ignore[attr-defined]
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{name}__", _comparison(getattr(p, name), name))
-    Tensor.__hash__ = object.__hash__  # type: ignore[method-assign]  # setting __eq__ does not unset it, but let it be seen
+    Tensor.__hash__ = object.__hash__  # type: ignore[assignment, method-assign]  # setting __eq__ does not unset it, but let it be seen
     for name, function in ops.METHODS.items():
         if name not in Tensor.__dict__:
             setattr(Tensor, name, function)
     for name, function in ops.INPLACE.items():
         if name + "_" not in Tensor.__dict__:
             setattr(Tensor, name + "_", inplace(function, name + "_"))
-    for name in ("double", "float", "half", "long", "int", "short", "char", "byte", "bool", "cfloat", "cdouble"):
+    for name in (
+        "double",
+        "float",
+        "half",
+        "long",
+        "int",
+        "short",
+        "char",
+        "byte",
+        "bool",
+        "cfloat",
+        "cdouble",
+    ):
         dtype = {"char": _dtypes.int8, "byte": _dtypes.uint8}.get(name) or getattr(_dtypes, name)
         setattr(Tensor, name, _cast_method(name, dtype))
 

@@ -101,7 +101,15 @@ def test_diamond_and_reuse():
 
 def test_broadcasting_is_undone():
     rng = np.random.default_rng(0)
-    for s, t in [((3, 4), (4,)), ((3, 1), (1, 4)), ((2, 3, 4), (3, 1)), ((), (2, 2)), ((1, 1), (5,)), ((0, 3), (1, 3)), ((2, 0), (1, 1))]:
+    for s, t in [
+        ((3, 4), (4,)),
+        ((3, 1), (1, 4)),
+        ((2, 3, 4), (3, 1)),
+        ((), (2, 2)),
+        ((1, 1), (5,)),
+        ((0, 3), (1, 3)),
+        ((2, 0), (1, 1)),
+    ]:
         compare(lambda m, x, y: x * y + y, rng.standard_normal(s), rng.standard_normal(t))
 
 
@@ -271,7 +279,9 @@ def test_modes_are_per_thread():
 
 def test_in_place_on_a_leaf_is_refused_and_leaves_it_alone():
     x = leaf(1.0, 2.0)
-    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation"):
+    with pytest.raises(
+        RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation"
+    ):
         x.add_(1)
     with pytest.raises(RuntimeError, match="a view of a leaf Variable"):
         x[0].add_(1)
@@ -286,7 +296,10 @@ def test_a_saved_value_that_changes_raises():
     y = x * 2
     z = y * y
     y.add_(1)
-    with pytest.raises(RuntimeError, match=r"modified by an inplace operation: \[torch.DoubleTensor \[2\]\], which is output 0"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"modified by an inplace operation: \[torch.DoubleTensor \[2\]\], which is output 0",
+    ):
         z.sum().backward()
     y = (x * 2).exp()
     y.mul_(2)
@@ -364,7 +377,11 @@ VIEW_WRITES = {
 @pytest.mark.parametrize("name", VIEW_WRITES)
 def test_writes_through_views_change_the_base_s_history(name):
     rng = np.random.default_rng(1)
-    compare(lambda t, x, y: _write(t, x, y, VIEW_WRITES[name]), rng.standard_normal((3, 4)), rng.standard_normal(4))
+    compare(
+        lambda t, x, y: _write(t, x, y, VIEW_WRITES[name]),
+        rng.standard_normal((3, 4)),
+        rng.standard_normal(4),
+    )
 
 
 def test_a_view_sees_the_new_history_of_its_base():
@@ -483,7 +500,22 @@ def test_grad_fn_names_and_edges():
 
     def names(t):
         x = t.ones(2, 2, requires_grad=True)
-        made = [x + 1, x - 1, x * 2, x / 2, x**2, x.exp(), x.sum(), x.mean(), x @ x, x.t(), x.view(4), x[0], t.sigmoid(x), x.relu()]
+        made = [
+            x + 1,
+            x - 1,
+            x * 2,
+            x / 2,
+            x**2,
+            x.exp(),
+            x.sum(),
+            x.mean(),
+            x @ x,
+            x.t(),
+            x.view(4),
+            x[0],
+            t.sigmoid(x),
+            x.relu(),
+        ]
         return [m.grad_fn.name() for m in made]
 
     ours, theirs = names(lamina), names(torch)
@@ -615,7 +647,9 @@ def test_detect_anomaly():
         context = lamina.autograd.detect_anomaly()
     with context, pytest.warns(UserWarning, match="Traceback of forward call"):
         y = lamina.sqrt(x) * 0
-        with pytest.raises(RuntimeError, match="Function 'SqrtBackward0' returned nan values in its 0th output"):
+        with pytest.raises(
+            RuntimeError, match="Function 'SqrtBackward0' returned nan values in its 0th output"
+        ):
             y.backward()
 
 
@@ -629,7 +663,9 @@ def test_gradcheck_finds_a_wrong_rule():
         def backward(ctx, g):
             return g * 3
 
-    with pytest.raises(lamina.autograd.GradcheckError, match="Jacobian mismatch for output 0 with respect to input 0"):
+    with pytest.raises(
+        lamina.autograd.GradcheckError, match="Jacobian mismatch for output 0 with respect to input 0"
+    ):
         gradcheck(Wrong.apply, leaf(1.0))
     assert not gradcheck(Wrong.apply, leaf(1.0), raise_exception=False)
     with pytest.raises(ValueError, match="at least one input tensor to require gradient"):

@@ -24,11 +24,20 @@ def hidden():
 def test_the_layout_flows_through_a_network(each_engine):
     if each_engine == "reference":
         pytest.skip("the reference engine computes in plain order")
-    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.AvgPool2d(2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3),
+        nn.AvgPool2d(2),
+    )
     y = lamina.randn(4, 3, 16, 16)
     for layer in model:
         y = layer(y)
-        assert y._hidden and not y._a.flags.c_contiguous, f"{type(layer).__name__} lost the channels-last order"
+        assert y._hidden and not y._a.flags.c_contiguous, (
+            f"{type(layer).__name__} lost the channels-last order"
+        )
 
 
 OBSERVERS = {
@@ -145,12 +154,17 @@ def test_python_threads_train_at_once(each_engine):
 
     def train(seed):
         generator = lamina.Generator().manual_seed(seed)
-        model = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 64, 4))
+        model = nn.Sequential(
+            nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 64, 4)
+        )
         with lamina.no_grad():
             for p in model.parameters():
                 p.copy_(lamina.randn(p.shape, generator=generator) * 0.1)
         optimizer = lamina.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        x, t = lamina.randn(8, 2, 16, 16, generator=generator), lamina.randint(0, 4, (8,), generator=generator)
+        x, t = (
+            lamina.randn(8, 2, 16, 16, generator=generator),
+            lamina.randint(0, 4, (8,), generator=generator),
+        )
         for _ in range(5):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x), t)

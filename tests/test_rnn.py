@@ -58,7 +58,11 @@ def check(ours, theirs, x, hx, rng, tolerance=None):
     a, b = run(ours, 0), run(theirs, 1)
 
     def flat(r):
-        return [t for part in r for t in (part if isinstance(part, tuple) else (part,))] if isinstance(r, tuple) else [r]
+        return (
+            [t for part in r for t in (part if isinstance(part, tuple) else (part,))]
+            if isinstance(r, tuple)
+            else [r]
+        )
 
     a, b = flat(a), flat(b)
     rtol = atol = None
@@ -105,7 +109,9 @@ def test_unbatched(kind, each_engine):
     check(ours, theirs, rng.standard_normal((7, 5)).astype("float32"), hx, rng)
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False, "batch_first": True}]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # torch's own
 def test_projection(settings, dtype, each_engine):
@@ -137,7 +143,13 @@ def test_cells(kind, batched, bias, each_engine):
     for dtype in ("float32", "float64"):
         ours, theirs = make(kind, 5, 6, bias=bias, dtype=dtype, cell=True)
         lead = (4,) if batched else ()
-        check(ours, theirs, rng.standard_normal((*lead, 5)).astype(dtype), states(kind, (*lead, 6), 0, dtype, rng), rng)
+        check(
+            ours,
+            theirs,
+            rng.standard_normal((*lead, 5)).astype(dtype),
+            states(kind, (*lead, 6), 0, dtype, rng),
+            rng,
+        )
         check(ours, theirs, rng.standard_normal((*lead, 5)).astype(dtype), (), rng)
 
 
@@ -158,9 +170,22 @@ def test_packed_sequences(kind, two, ordered, each_engine):
         packed = pack.pack_padded_sequence(a, lengths, enforce_sorted=ordered)
         y, last = module(packed, hs if len(hs) == 2 else hs[0])
         padded, sizes = pack.pad_packed_sequence(y, total_length=8)
-        total = (padded * padded).sum() + sum((s * s * s).sum() for s in (last if isinstance(last, tuple) else (last,)))
+        total = (padded * padded).sum() + sum(
+            (s * s * s).sum() for s in (last if isinstance(last, tuple) else (last,))
+        )
         total.backward()
-        results.append((packed.data, packed.batch_sizes, padded, sizes, last, a.grad, *(h.grad for h in hs), *(p.grad for p in module.parameters())))
+        results.append(
+            (
+                packed.data,
+                packed.batch_sizes,
+                padded,
+                sizes,
+                last,
+                a.grad,
+                *(h.grad for h in hs),
+                *(p.grad for p in module.parameters()),
+            )
+        )
     assert_same(results[0][:4], results[1][:4], 1e-4, 1e-5)
     for p, q in zip(results[0][4:], results[1][4:], strict=True):
         assert_same(p, q, 1e-4, 1e-4)
@@ -201,7 +226,9 @@ def test_gradients_of_gradients_of_packed_sequences_and_projections():
     def run(x, h, s, *weights):
         return lamina.lstm(x, sizes, (h, s), list(weights), True, 1, 0.0, True, True)
 
-    assert gradcheck(run, (x, h, s, *weights), atol=1e-4) and gradgradcheck(run, (x, h, s, *weights), atol=1e-4)
+    assert gradcheck(run, (x, h, s, *weights), atol=1e-4) and gradgradcheck(
+        run, (x, h, s, *weights), atol=1e-4
+    )
 
 
 def test_oneDNN_runs_where_it_can(each_engine):  # noqa: N802
@@ -229,8 +256,12 @@ def test_dropout_between_layers():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_dict_and_repr(kind):
-    for settings in ({}, {"num_layers": 2, "bidirectional": True, "bias": False}, {"batch_first": True, "dropout": 0.25, "num_layers": 2}):
-        ours, theirs = make(kind, 3, 4, **settings)
+    for chosen in (
+        {},
+        {"num_layers": 2, "bidirectional": True, "bias": False},
+        {"batch_first": True, "dropout": 0.25, "num_layers": 2},
+    ):
+        ours, theirs = make(kind, 3, 4, **chosen)
         assert repr(ours) == repr(theirs)
         a, b = ours.state_dict(), theirs.state_dict()
         assert list(a) == list(b)
@@ -263,7 +294,9 @@ ERRORS = {
     "unsorted": lambda t: t.nn.utils.rnn.pack_padded_sequence(t.zeros(3, 2, 1), [1, 3]),
     "zero length": lambda t: t.nn.utils.rnn.pack_padded_sequence(t.zeros(3, 2, 1), [3, 0]),
     "lengths": lambda t: t.nn.utils.rnn.pack_padded_sequence(t.zeros(3, 2, 1), [3]),
-    "total length": lambda t: t.nn.utils.rnn.pad_packed_sequence(t.nn.utils.rnn.pack_sequence([t.zeros(3, 1)]), total_length=2),
+    "total length": lambda t: t.nn.utils.rnn.pad_packed_sequence(
+        t.nn.utils.rnn.pack_sequence([t.zeros(3, 1)]), total_length=2
+    ),
 }
 
 
@@ -281,7 +314,9 @@ def test_pad_and_unpad():
     parts = [np.arange(n * 2.0).reshape(n, 2) for n in (3, 1, 4)]
     for first, side in itertools.product((True, False), ("left", "right")):
         ours = utils.pad_sequence([lamina.from_numpy(p) for p in parts], first, -1.0, side)
-        assert_same(ours, torch.nn.utils.rnn.pad_sequence([torch.from_numpy(p) for p in parts], first, -1.0, side))
+        assert_same(
+            ours, torch.nn.utils.rnn.pad_sequence([torch.from_numpy(p) for p in parts], first, -1.0, side)
+        )
     packed = utils.pack_sequence([lamina.from_numpy(p) for p in parts], enforce_sorted=False)
     for back, part in zip(utils.unpack_sequence(packed), parts, strict=True):
         assert back.tolist() == part.tolist()
@@ -323,7 +358,9 @@ def test_both_forms_of_the_kernels_agree(data):
     results = []
     for name in ENGINES:
         with engine(name):
-            y, last, cells, reserve = kernels.rnn_layer(x, (n,) * t, h0, s0, w, u, b, c, None, cell, reverse, True)
+            y, last, cells, reserve = kernels.rnn_layer(
+                x, (n,) * t, h0, s0, w, u, b, c, None, cell, reverse, True
+            )
             back = kernels.rnn_layer_backward(
                 x, gy, gh, gs, y, last, cells, (n,) * t, h0, s0, w, u, b, c, None, cell, reverse, reserve
             )
@@ -332,4 +369,6 @@ def test_both_forms_of_the_kernels_agree(data):
         if ours is None:
             assert theirs is None
         else:
-            np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-4)  # float32 sums over time, of both signs
+            np.testing.assert_allclose(
+                ours, theirs, rtol=2e-4, atol=2e-4
+            )  # float32 sums over time, of both signs

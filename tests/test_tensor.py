@@ -150,11 +150,14 @@ def test_item_tolist_len_bool():
     assert isinstance(lamina.tensor(3.0).item(), float) and lamina.tensor([True]).item() is True
     assert lamina.arange(4).view(2, 2).tolist() == [[0, 1], [2, 3]]
     assert [x.item() for x in lamina.arange(3)] == [0, 1, 2]
-    assert float(lamina.tensor(2.5)) == 2.5 and int(lamina.tensor(2.9)) == 2 and [10, 20][lamina.tensor(1)] == 20
+    assert (
+        float(lamina.tensor(2.5)) == 2.5 and int(lamina.tensor(2.9)) == 2 and [10, 20][lamina.tensor(1)] == 20
+    )
     assert 2 in lamina.arange(3) and 5 not in lamina.arange(3)
     assert f"{lamina.tensor(2.5):.2f}" == "2.50"
     for f in (
-        lambda t: t.ones(2).item(), lambda t: bool(t.ones(2)), lambda t: bool(t.ones(0)), lambda t: len(t.tensor(1)), lambda t: iter(t.tensor(1)),
+        lambda t: t.ones(2).item(), lambda t: bool(t.ones(2)), lambda t: bool(t.ones(0)), lambda t: len(t.tensor(1)),
+        lambda t: iter(t.tensor(1)),
         lambda t: [1][t.tensor(0.5)], lambda t: t.ones(2).size(2),
     ):  # fmt: skip
         same_error(f)
@@ -162,22 +165,65 @@ def test_item_tolist_len_bool():
 
 def test_attributes():
     torch = need_torch()
-    for make in (lambda t: t.zeros(2, 3), lambda t: t.zeros(2, 3).t(), lambda t: t.tensor(1), lambda t: t.zeros(0, 4, dtype=t.int16)):
+    for make in (
+        lambda t: t.zeros(2, 3),
+        lambda t: t.zeros(2, 3).t(),
+        lambda t: t.tensor(1),
+        lambda t: t.zeros(0, 4, dtype=t.int16),
+    ):
         a, b = make(lamina), make(torch)
-        assert tuple(a.shape) == tuple(b.shape) and repr(a.shape) == repr(b.shape) and a.size() == tuple(b.size())
-        for name in ("ndim", "itemsize", "nbytes", "is_leaf", "requires_grad", "is_cuda", "is_sparse", "is_cpu"):
+        assert (
+            tuple(a.shape) == tuple(b.shape)
+            and repr(a.shape) == repr(b.shape)
+            and a.size() == tuple(b.size())
+        )
+        for name in (
+            "ndim",
+            "itemsize",
+            "nbytes",
+            "is_leaf",
+            "requires_grad",
+            "is_cuda",
+            "is_sparse",
+            "is_cpu",
+        ):
             assert getattr(a, name) == getattr(b, name), name
-        for name in ("dim", "numel", "nelement", "element_size", "is_floating_point", "is_complex", "is_contiguous", "stride", "storage_offset"):
+        for name in (
+            "dim",
+            "numel",
+            "nelement",
+            "element_size",
+            "is_floating_point",
+            "is_complex",
+            "is_contiguous",
+            "stride",
+            "storage_offset",
+        ):
             assert getattr(a, name)() == getattr(b, name)(), name
-        assert str(a.device) == str(b.device) and repr(a.device) == repr(b.device) and str(a.layout) == str(b.layout)
-    assert a.shape.numel() == 0 and lamina.Size([2, 3]) + (1,) == (2, 3, 1) and isinstance(lamina.Size([2, 3])[:1], lamina.Size)
+        assert (
+            str(a.device) == str(b.device)
+            and repr(a.device) == repr(b.device)
+            and str(a.layout) == str(b.layout)
+        )
+    assert (
+        a.shape.numel() == 0
+        and lamina.Size([2, 3]) + (1,) == (2, 3, 1)
+        and isinstance(lamina.Size([2, 3])[:1], lamina.Size)
+    )
 
 
 def test_finfo_iinfo():
     torch = need_torch()
     for name in ("float16", "float32", "float64"):
         a, b = lamina.finfo(getattr(lamina, name)), torch.finfo(getattr(torch, name))
-        assert (a.bits, a.eps, a.max, a.min, a.tiny, a.dtype) == (b.bits, b.eps, b.max, b.min, b.tiny, b.dtype)
+        assert (a.bits, a.eps, a.max, a.min, a.tiny, a.dtype) == (
+            b.bits,
+            b.eps,
+            b.max,
+            b.min,
+            b.tiny,
+            b.dtype,
+        )
     for name in ("int8", "uint8", "int16", "int32", "int64"):
         a, b = lamina.iinfo(getattr(lamina, name)), torch.iinfo(getattr(torch, name))
         assert (a.bits, a.max, a.min, a.dtype) == (b.bits, b.max, b.min, b.dtype)
@@ -192,11 +238,22 @@ def test_deepcopy_and_pickle():
     x = lamina.tensor([1.0, 2.0], requires_grad=True)
     (x * x).sum().backward()
     for y in (copy.deepcopy(x), pickle.loads(pickle.dumps(x))):
-        assert y.tolist() == x.tolist() and y.requires_grad and y.is_leaf and not np.shares_memory(y.numpy(force=True), x.numpy(force=True))
+        assert (
+            y.tolist() == x.tolist()
+            and y.requires_grad
+            and y.is_leaf
+            and not np.shares_memory(y.numpy(force=True), x.numpy(force=True))
+        )
     assert copy.deepcopy(x).grad.tolist() == x.grad.tolist()
     with pytest.raises(RuntimeError, match="Only Tensors created explicitly"):
         copy.deepcopy(x * 2)
-    for d in (lamina.float32, lamina.device("cpu"), lamina.Size([2, 3]), lamina.strided, lamina.channels_last):
+    for d in (
+        lamina.float32,
+        lamina.device("cpu"),
+        lamina.Size([2, 3]),
+        lamina.strided,
+        lamina.channels_last,
+    ):
         assert pickle.loads(pickle.dumps(d)) == d
     buffer = io.BytesIO()
     pickle.dump({"a": lamina.arange(3)}, buffer)
@@ -255,16 +312,28 @@ def test_repr(name):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.floats(width=32) | st.integers(-1000, 1000).map(float), max_size=20), st.sampled_from(["float32", "float64"]))
+@given(
+    st.lists(st.floats(width=32) | st.integers(-1000, 1000).map(float), max_size=20),
+    st.sampled_from(["float32", "float64"]),
+)
 def test_repr_property(values, dtype):
     torch = need_torch()
-    assert repr(lamina.tensor(values, dtype=getattr(lamina, dtype))) == repr(torch.tensor(values, dtype=getattr(torch, dtype)))
+    assert repr(lamina.tensor(values, dtype=getattr(lamina, dtype))) == repr(
+        torch.tensor(values, dtype=getattr(torch, dtype))
+    )
 
 
 def test_print_options():
     torch = need_torch()
     try:
-        for settings_ in ({"precision": 2}, {"sci_mode": True}, {"threshold": 5}, {"edgeitems": 1, "threshold": 2}, {"profile": "short"}, {"linewidth": 40}):
+        for settings_ in (
+            {"precision": 2},
+            {"sci_mode": True},
+            {"threshold": 5},
+            {"edgeitems": 1, "threshold": 2},
+            {"profile": "short"},
+            {"linewidth": 40},
+        ):
             for t in (torch, lamina):
                 t.set_printoptions(profile="default")
                 t.set_printoptions(**settings_)

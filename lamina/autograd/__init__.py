@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from lamina.autograd import graph
 from lamina.autograd.anomaly import detect_anomaly, set_detect_anomaly
-from lamina.autograd.walk import backward, grad
 from lamina.autograd.function import Function, FunctionCtx, once_differentiable
-from lamina.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
 from lamina.autograd.grad_mode import (
-    enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled, no_grad, set_grad_enabled,
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
 )  # fmt: skip
+from lamina.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from lamina.autograd.walk import backward, grad
 
 __all__ = [
     "Function", "FunctionCtx", "GradcheckError", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck",

@@ -24,7 +24,9 @@ class FunctionCtx(Op):
         """Keep tensors for ``saved_tensors``, safe against in-place changes and freed after use."""
         for t in tensors:
             if t is not None and not isinstance(t, Variable):
-                raise TypeError(f"save_for_backward can only save variables, but argument has type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument has type {type(t).__name__}"
+                )
         self._kept = tensors
 
     @property
@@ -51,7 +53,9 @@ class FunctionCtx(Op):
         """Make the outputs results of this node, and keep what was saved without keeping the outputs alive through it."""
         kept = {id(t): i for i, t in enumerate(self._kept) if t is not None}
         dirty, plain = {id(t) for t in self._dirty}, {id(t) for t in self._no_gradient}
-        self._outputs = tuple((t._a.shape, t._a.dtype) if isinstance(t, Variable) else ((), np.dtype("f4")) for t in outputs)
+        self._outputs = tuple(
+            (t._a.shape, t._a.dtype) if isinstance(t, Variable) else ((), np.dtype("f4")) for t in outputs
+        )
         saved: list[Any] = list(self._kept)
         made: list[tuple[int, tuple]] = []
         results = []
@@ -59,12 +63,16 @@ class FunctionCtx(Op):
         for i, t in enumerate(outputs):
             if isinstance(t, Variable) and id(t) not in plain and t._a.dtype.kind in "fc":
                 position = kept.get(id(t))
-                if id(t) in inputs and id(t) not in dirty:  # an input handed through: its history must not change
+                if (
+                    id(t) in inputs and id(t) not in dirty
+                ):  # an input handed through: its history must not change
                     t = graph.alias(t)
                 elif id(t) in inputs:
                     graph.bump(t)
                     if t._requires and t._node is None:
-                        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+                        raise RuntimeError(
+                            "a leaf Variable that requires grad is being used in an in-place operation."
+                        )
                     t._rebased += 1
                 if position is not None and id(t) not in inputs:
                     t._version = t._version or graph.Version()
@@ -94,7 +102,9 @@ class FunctionCtx(Op):
             )
         for i, g in enumerate(result):
             if g is not None and not isinstance(g, Variable):
-                raise TypeError(f"{ctx.name()} returned a {type(g).__name__} as gradient {i}; expected a Tensor or None")
+                raise TypeError(
+                    f"{ctx.name()} returned a {type(g).__name__} as gradient {i}; expected a Tensor or None"
+                )
         return result
 
 
@@ -114,7 +124,8 @@ class Function:
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """Compute the gradients of the inputs from those of the outputs."""
         raise NotImplementedError(
-            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD."
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with "
+            "backward mode AD."
         )
 
     @staticmethod
@@ -128,8 +139,8 @@ class Function:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError(
-            f"{type(self).__name__} should not be instantiated. Methods on autograd functions are all static, so you should invoke "
-            "them on the class itself: use .apply."
+            f"{type(self).__name__} should not be instantiated. Methods on autograd functions are all static, "
+            "so you should invoke them on the class itself: use .apply."
         )
 
     @classmethod
@@ -189,4 +200,6 @@ class _Once(Op):
 
     @staticmethod
     def backward(ctx: Any, grad: Any) -> Any:
-        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )

@@ -106,6 +106,8 @@ def _swap(enabled: bool) -> bool:
 class inference_mode(_Switch):  # noqa: N801
     """Like ``no_grad``, and tensors made inside may never be saved for a gradient."""
 
+    wanted: bool
+
     def __new__(cls, mode: Any = True) -> Any:
         self = object.__new__(cls)
         if isinstance(mode, bool):

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lamina.autograd.walk import grad
 from lamina.autograd.graph import Variable, mode, wrap
+from lamina.autograd.walk import grad
 
 
 class GradcheckError(RuntimeError):
@@ -41,9 +41,7 @@ def _numerical(function: Callable[..., Any], inputs: tuple, x: Any, eps: float) 
                 array[index] = before
         columns.append([(a - b) / (2 * eps) for a, b in zip(*sides, strict=True)])
     count = len(_outputs(function, inputs))
-    return [
-        np.stack([c[i] for c in columns], axis=1) if columns else np.zeros((0, 0)) for i in range(count)
-    ]
+    return [np.stack([c[i] for c in columns], axis=1) if columns else np.zeros((0, 0)) for i in range(count)]
 
 
 def _analytical(output: Any, x: Any) -> np.ndarray:
@@ -58,10 +56,10 @@ def _analytical(output: Any, x: Any) -> np.ndarray:
 
 
 def gradcheck(
-    func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3, raise_exception: bool = True,
-    nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False, check_batched_grad: bool = False,
-    check_batched_forward_grad: bool = False, check_forward_ad: bool = False, check_backward_ad: bool = True, fast_mode: bool = False,
-    masked: Any = None,
+    func: Callable[..., Any], inputs: Any, *, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
+    raise_exception: bool = True, nondet_tol: float = 0.0, check_undefined_grad: bool = True, check_grad_dtypes: bool = False,
+    check_batched_grad: bool = False, check_batched_forward_grad: bool = False, check_forward_ad: bool = False,
+    check_backward_ad: bool = True, fast_mode: bool = False, masked: Any = None,
 ) -> bool:  # fmt: skip
     """Compare the gradients of ``func`` at ``inputs`` with central differences of step ``eps``.
 
@@ -69,7 +67,9 @@ def gradcheck(
     ``GradcheckError`` (or returns ``False`` with ``raise_exception=False``).
     """
     if check_forward_ad or check_batched_grad or check_batched_forward_grad:
-        raise NotImplementedError("gradcheck checks backward gradients only: forward-mode and batched gradients are not available")
+        raise NotImplementedError(
+            "gradcheck checks backward gradients only: forward-mode and batched gradients are not available"
+        )
     inputs = _tuple(inputs)
     wanted = [x for x in inputs if isinstance(x, Variable) and x._requires]
     if not wanted:
@@ -95,7 +95,13 @@ def gradcheck(
 
 
 def _compare(
-    func: Callable[..., Any], inputs: tuple, wanted: Sequence[Any], eps: float, atol: float, rtol: float, nondet: float
+    func: Callable[..., Any],
+    inputs: tuple,
+    wanted: Sequence[Any],
+    eps: float,
+    atol: float,
+    rtol: float,
+    nondet: float,
 ) -> None:
     outputs = _outputs(func, inputs)
     if not outputs or not any(o._requires for o in outputs):
@@ -107,7 +113,9 @@ def _compare(
             if exact.size == 0:
                 continue
             if output._requires and np.abs(_analytical(output, x) - exact).max(initial=0) > nondet:
-                raise GradcheckError("Backward is not reentrant, i.e., running backward twice gives different gradients")
+                raise GradcheckError(
+                    "Backward is not reentrant, i.e., running backward twice gives different gradients"
+                )
             wrong = ~(np.abs(exact - numerical[i]) <= atol + rtol * np.abs(numerical[i]))
             if wrong.any():
                 raise GradcheckError(
@@ -123,7 +131,9 @@ def _check_undefined(func: Callable[..., Any], inputs: tuple, wanted: Sequence[A
             try:
                 grad(o, wanted, wrap(np.ones_like(o._a)), retain_graph=True, allow_unused=True)
             except (TypeError, AttributeError) as error:
-                raise GradcheckError(f"Expected backward function to handle undefined output grads: {error}") from error
+                raise GradcheckError(
+                    f"Expected backward function to handle undefined output grads: {error}"
+                ) from error
 
 
 def gradgradcheck(
@@ -161,6 +171,8 @@ def _first_gradients(func: Callable[..., Any], inputs: tuple, vectors: tuple) ->
         results = [o for o in _outputs(func, inputs) if o._requires]
         wanted = [x for x in inputs if isinstance(x, Variable) and x._requires]
         found = grad(results, wanted, vectors, create_graph=True, allow_unused=True)
-        return tuple(wrap(np.zeros_like(x._a)) if g is None else g for g, x in zip(found, wanted, strict=True))
+        return tuple(
+            wrap(np.zeros_like(x._a)) if g is None else g for g, x in zip(found, wanted, strict=True)
+        )
     finally:
         mode.enabled = enabled

@@ -15,7 +15,7 @@ import threading
 import traceback
 from itertools import count
 from sys import getrefcount
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,9 @@ class Variable:
     _index = 0  # which of the node's results this is
     _requires = False  # requires_grad
     _grad: Any = None
-    _version: Version | None = None  # shared by all tensors over one memory; None while nobody shares or writes
+    _version: Version | None = (
+        None  # shared by all tensors over one memory; None while nobody shares or writes
+    )
     _hidden = False  # contiguous to its user, in another order (channels-last) in fact
     _base: Any = None  # for a view: the tensor that it looks into ...
     _replay: tuple = ()  # ... and the (Op class, arguments) that lead there
@@ -62,6 +64,10 @@ class Variable:
     _after_hooks: Any = None  # of a leaf: after accumulation
     _retains = False
     _inference = False
+
+    if TYPE_CHECKING:  # the methods are lamina._tensor's
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def _plain(self) -> ndarray:
         """The array in the order that the user believes in; called before anything can observe the order."""
@@ -469,7 +475,13 @@ class ViewOp(Op):
         if base is None:
             t._a, t._version, t._base, t._replay, t._stamp = array, version, x, (step,), x._rebased
         else:
-            t._a, t._version, t._base, t._replay, t._stamp = array, version, base, (*x._replay, step), base._rebased
+            t._a, t._version, t._base, t._replay, t._stamp = (
+                array,
+                version,
+                base,
+                (*x._replay, step),
+                base._rebased,
+            )
         if x._inference or mode.inference:
             t._inference = True
         return t
@@ -506,12 +518,18 @@ def check_writable(x: Variable) -> None:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         base = x._base
         if base is not None and base._requires and base._node is None:
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            )
     if not x._a.flags.writeable:
         raise RuntimeError(
             "this tensor shares memory that may not be written (a read-only NumPy array); clone it before an in-place operation"
         )
-    if 0 in x._a.strides and x._a.size and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True)):
+    if (
+        0 in x._a.strides
+        and x._a.size
+        and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True))
+    ):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."
@@ -522,6 +540,7 @@ class CopySlices(Op):
     """base with a view of it replaced:   dL/dbase = dL/dy outside the view,   dL/dvalue = dL/dy inside."""
 
     label = "torch::autograd::CopySlices"
+    replay: tuple = ()
 
     order: tuple | None = None  # of the base's axes in memory, outermost first, if it is not row-major
 
@@ -555,7 +574,9 @@ def overwrite(x: Any, value: Any) -> Any:
     """
     np.copyto(x._a, value._a, casting="unsafe")
     bump(x)
-    if not mode.enabled or not (value._requires or x._requires or (x._base is not None and x._base._requires)):
+    if not mode.enabled or not (
+        value._requires or x._requires or (x._base is not None and x._base._requires)
+    ):
         return x
     if x._a.dtype.kind not in "fc":
         return x
@@ -639,7 +660,9 @@ def inplace(function: Any, name: str) -> Any:
 
     method.__name__ = method.__qualname__ = name
     method.__wrapped__ = function  # type: ignore[attr-defined]  # its arguments are the method's
-    method.__doc__ = f"In-place form of :func:`{function.__name__}`: writes the result into this tensor and returns it."
+    method.__doc__ = (
+        f"In-place form of :func:`{function.__name__}`: writes the result into this tensor and returns it."
+    )
     return method
 
 

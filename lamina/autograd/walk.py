@@ -76,7 +76,7 @@ def walk(
             if wanted_results is not None:
                 for index in wanted_results.get(key, ()):
                     captured[key, index] = outgoing[index]
-                if not needed[key]:  # type: ignore[index]  # a target, and nothing beyond it is wanted
+                if not needed[key]:  # a target, and nothing beyond it is wanted
                     continue
             incoming = _run(node, outgoing)
             edges = node.edges
@@ -161,7 +161,9 @@ def _plan(roots: Sequence[Any], targets: Sequence[Any] | None) -> tuple:
             continue
         reachable[node.sequence] = node
         stack.extend(e[0] for e in node.edges if e is not None and not isinstance(e[0], Variable))
-    needed: dict[int, bool] = {}  # sequence → whether its rule must run (otherwise it is only a target itself)
+    needed: dict[
+        int, bool
+    ] = {}  # sequence → whether its rule must run (otherwise it is only a target itself)
     for key in sorted(reachable):
         runs = False
         for e in reachable[key].edges:
@@ -278,7 +280,7 @@ def _initial_gradients(roots: tuple, grads: Any) -> list[Any]:
     grads = (None,) * len(roots) if grads is None else _as_tuple(grads)
     if len(grads) != len(roots):
         raise RuntimeError(f"got {len(roots)} tensors and {len(grads)} gradients")
-    result = []
+    result: list[Any] = []
     for root, grad in zip(roots, grads, strict=True):
         if not isinstance(root, Variable):
             raise TypeError(f"gradients are taken of tensors, but got {type(root).__name__}")
@@ -355,9 +357,13 @@ def grad(
     Raises ``RuntimeError`` when an input requires no gradient, or is not used and ``allow_unused`` is not set.
     """
     if allow_unused is False and materialize_grads:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     if is_grads_batched:
-        return _batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads)
+        return _batched(
+            outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads
+        )
     roots, targets = _as_tuple(outputs), _as_tuple(inputs)
     grads = _initial_gradients(roots, grad_outputs)
     for i, t in enumerate(targets):
@@ -366,7 +372,9 @@ def grad(
         t._history()
         if not t._requires:
             raise RuntimeError("One of the differentiated Tensors does not require grad")
-    found = walk(roots, grads, create_graph if retain_graph is None else retain_graph, create_graph, targets, True)
+    found = walk(
+        roots, grads, create_graph if retain_graph is None else retain_graph, create_graph, targets, True
+    )
     for i, g in enumerate(found):
         if g is None:
             if materialize_grads:
@@ -379,7 +387,9 @@ def grad(
     return tuple(found)
 
 
-def _batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads) -> tuple:
+def _batched(
+    outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads
+) -> tuple:
     """Vector-Jacobian products of a whole batch of vectors, one walk each, stacked."""
     from lamina import ops
 
@@ -387,5 +397,7 @@ def _batched(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_un
     rows = []
     for i in range(batches[0].shape[0]):
         vectors = tuple(None if b is None else b[i] for b in batches)
-        rows.append(grad(outputs, inputs, vectors, True, create_graph, allow_unused, False, materialize_grads))
+        rows.append(
+            grad(outputs, inputs, vectors, True, create_graph, allow_unused, False, materialize_grads)
+        )
     return tuple(None if column[0] is None else ops.stack(column) for column in zip(*rows, strict=True))

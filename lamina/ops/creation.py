@@ -10,7 +10,7 @@ import numpy as np
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
 from lamina.autograd.graph import Variable, expose, wrap
-from lamina.ops.pointwise import store
+from lamina.ops.operands import store
 
 
 def finish(array: Any, requires_grad: bool = False, out: Any = None) -> Any:
@@ -25,14 +25,20 @@ def finish(array: Any, requires_grad: bool = False, out: Any = None) -> Any:
 
 def size_of(size: tuple, name: str = "size") -> tuple[int, ...]:
     """The shape that a caller gave as ``f(2, 3)`` or ``f((2, 3))``; raises on negative or non-integer entries."""
-    if len(size) == 1 and not isinstance(size[0], (int, np.integer)) and isinstance(size[0], (Sequence, np.ndarray, Variable)):
-        size = tuple(size[0])
+    if (
+        len(size) == 1
+        and not isinstance(size[0], (int, np.integer))
+        and isinstance(size[0], (Sequence, np.ndarray, Variable))
+    ):
+        size = tuple(iter(size[0]))
     shape = []
     for n in size:
         if isinstance(n, Variable) and n._a.ndim == 0:
             n = n.item()
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-            raise TypeError(f"{name} must be a tuple of ints, but found element of type {type(n).__name__}: {n!r}")
+            raise TypeError(
+                f"{name} must be a tuple of ints, but found element of type {type(n).__name__}: {n!r}"
+            )
         if n < 0:
             raise RuntimeError(f"Trying to create tensor with negative dimension {n}: {list(size)}")
         shape.append(int(n))
@@ -57,7 +63,9 @@ def _infer(data: Any, exact: bool = False) -> Any:
     if isinstance(data, np.generic):
         return np.asarray(data)
     if isinstance(data, (bool, int, float, complex)):
-        return np.array(data, None if exact and isinstance(data, (float, complex)) else _dtypes.scalar_dtype(data))
+        return np.array(
+            data, None if exact and isinstance(data, (float, complex)) else _dtypes.scalar_dtype(data)
+        )
     if hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
         return np.asarray(data)
     if hasattr(data, "__array_interface__"):
@@ -73,7 +81,9 @@ def _infer(data: Any, exact: bool = False) -> Any:
         _same_lengths(flat)
         flat = [x for part in flat for x in part]
     if flat and isinstance(flat[0], (str, bytes)):
-        raise ValueError(f"too many dimensions '{type(flat[0]).__name__}': a tensor holds numbers, but got {flat[0]!r}")
+        raise ValueError(
+            f"too many dimensions '{type(flat[0]).__name__}': a tensor holds numbers, but got {flat[0]!r}"
+        )
     if not flat:
         return np.asarray(np.array(items), dtype=_dtypes._Default.numpy)
     if any(isinstance(x, (Variable, np.ndarray)) or hasattr(x, "__array__") for x in flat):
@@ -107,7 +117,9 @@ def _same_lengths(level: list) -> None:
     for x in level:
         if not isinstance(x, (list, tuple)) or len(x) != len(level[0]):
             got = len(x) if isinstance(x, (list, tuple)) else type(x).__name__
-            raise ValueError(f"expected sequence of length {len(level[0])} at every place of a dimension (got {got})")
+            raise ValueError(
+                f"expected sequence of length {len(level[0])} at every place of a dimension (got {got})"
+            )
 
 
 def _nested_shape(items: Any) -> tuple[int, ...]:
@@ -118,11 +130,15 @@ def _nested_shape(items: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Any:
     """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors); the dtype is inferred."""
     check_device(device)
     a = _infer(data, dtype is not None)
-    a = np.array(a, to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy, order="C", copy=True)
+    a = np.array(
+        a, to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy, order="C", copy=True
+    )
     return finish(a, requires_grad)
 
 
@@ -130,22 +146,24 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
     """``data`` as a tensor, sharing memory (and history) where the dtype allows."""
     check_device(device)
     if isinstance(data, Variable):
-        return data if dtype is None else data.to(dtype)  # type: ignore[attr-defined]
+        return data if dtype is None else data.to(dtype)
     if isinstance(data, np.ndarray):
         t = from_numpy(data)
         return t if dtype is None else t.to(dtype)
     return tensor(data, dtype=dtype)
 
 
-
-
-def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False) -> Any:
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Any:
     """``obj`` as a tensor: shared where possible (``copy=None``), always (``False``) or never (``True``)."""
     t = as_tensor(obj, dtype, device)
     if copy:
         t = t.detach().clone()
     elif copy is False and not (t is obj or (isinstance(obj, np.ndarray) and np.shares_memory(t._a, obj))):
-        raise ValueError("can't alias arbitrary sequence or convert without a copy, and copy=False was asked for")
+        raise ValueError(
+            "can't alias arbitrary sequence or convert without a copy, and copy=False was asked for"
+        )
     return t.requires_grad_() if requires_grad else t
 
 
@@ -172,7 +190,9 @@ def from_numpy(ndarray: Any) -> Any:
     return t
 
 
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Any:
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Any:
     """A 1-d tensor over the memory of a Python buffer."""
     return finish(np.frombuffer(buffer, to_numpy(dtype), count, offset), requires_grad)
 
@@ -182,7 +202,9 @@ def from_dlpack(ext_tensor: Any) -> Any:
     return from_numpy(np.from_dlpack(ext_tensor))
 
 
-def scalar_tensor(s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def scalar_tensor(
+    s: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A zero-dimensional tensor of the default dtype."""
     return tensor(s, dtype=dtype or _dtypes.get_default_dtype(), device=device, requires_grad=requires_grad)
 
@@ -209,7 +231,10 @@ def _filled(fill: Any, name: str, doc: str) -> tuple[Any, Any]:
         d = input._a.dtype if dtype is None else to_numpy(dtype)
         return finish(fill(input._a.shape, d), requires_grad)
 
-    for f, n, text in ((function, name, doc), (like, f"{name}_like", doc + " The shape and dtype are another tensor's.")):
+    for f, n, text in (
+        (function, name, doc),
+        (like, f"{name}_like", doc + " The shape and dtype are another tensor's."),
+    ):
         f.__name__ = f.__qualname__ = n
         f.__doc__ = text
     return function, like
@@ -228,7 +253,9 @@ def full(
     _check(device, layout, pin_memory)
     value = fill_value.item() if isinstance(fill_value, Variable) else fill_value
     d = to_numpy(dtype) if dtype is not None else _dtypes.scalar_dtype(value)
-    return finish(np.full(size_of((size,) if not isinstance(size, int) else (size,)), value, d), requires_grad, out)
+    return finish(
+        np.full(size_of((size,) if not isinstance(size, int) else (size,)), value, d), requires_grad, out
+    )
 
 
 def full_like(
@@ -263,7 +290,11 @@ def arange(
     if d.kind in "iu" and not floats:
         a = (start + np.arange(n, dtype=np.int64) * step).astype(d)
     elif d.kind in "iu":
-        a = (int(start) + np.arange(n, dtype=np.int64) * int(step)).astype(d) if int(step) else np.arange(start, end, step).astype(d)
+        a = (
+            (int(start) + np.arange(n, dtype=np.int64) * int(step)).astype(d)
+            if int(step)
+            else np.arange(start, end, step).astype(d)
+        )
     else:
         a = (start + np.arange(n, dtype=np.float64) * step).astype(d)
     return finish(a, requires_grad, out)
@@ -275,7 +306,11 @@ def range(  # noqa: A001
 ) -> Any:  # fmt: skip
     """start, start + step, …, up to and with ``end``; always floating point unless a dtype is given."""
     n = int((end - start) / step) + 1
-    return finish((start + np.arange(n) * step).astype(to_numpy(dtype) if dtype else _dtypes._Default.numpy), requires_grad, out)
+    return finish(
+        (start + np.arange(n) * step).astype(to_numpy(dtype) if dtype else _dtypes._Default.numpy),
+        requires_grad,
+        out,
+    )
 
 
 def linspace(
@@ -294,7 +329,9 @@ def linspace(
         t = d.type
         step = t((t(end) - t(start)) / t(max(steps - 1, 1)))
         i = np.arange(steps).astype(d)
-        a = np.where(np.arange(steps) < steps // 2, t(start) + step * i, t(end) - step * (t(steps - 1) - i)).astype(d)
+        a = np.where(
+            np.arange(steps) < steps // 2, t(start) + step * i, t(end) - step * (t(steps - 1) - i)
+        ).astype(d)
         if steps == 1:
             a[...] = start
     return finish(a, requires_grad, out)
@@ -318,24 +355,42 @@ def eye(
     _check(device, layout, pin_memory)
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"n must be greater or equal to 0, got {n if n < 0 else m}")
-    return finish(np.eye(n, m, dtype=to_numpy(dtype) if dtype else _dtypes._Default.numpy), requires_grad, out)
+    return finish(
+        np.eye(n, m, dtype=to_numpy(dtype) if dtype else _dtypes._Default.numpy), requires_grad, out
+    )
 
 
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Any:
+def empty_strided(
+    size: Any,
+    stride: Any,
+    *,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Any:
     """A tensor of arbitrary values with the given strides (in elements)."""
     _check(device, layout, pin_memory)
     d = to_numpy(dtype) if dtype else _dtypes._Default.numpy
     extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if all(size) else 0
     raw = np.empty(extent, d)
-    return finish(np.lib.stride_tricks.as_strided(raw, tuple(size), tuple(s * d.itemsize for s in stride)), requires_grad)
+    return finish(
+        np.lib.stride_tricks.as_strided(raw, tuple(size), tuple(s * d.itemsize for s in stride)),
+        requires_grad,
+    )
 
 
 # -- methods: new tensors like this one ----------------------------------------------------------------------------
 
 
-def new_tensor(self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Any:
+def new_tensor(
+    self: Any, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Any:
     """A new tensor with a copy of ``data``, of this tensor's dtype unless another is given."""
-    return tensor(data, dtype=dtype or _dtypes.BY_NUMPY[self._a.dtype], device=device, requires_grad=requires_grad)
+    return tensor(
+        data, dtype=dtype or _dtypes.BY_NUMPY[self._a.dtype], device=device, requires_grad=requires_grad
+    )
 
 
 def _new(create: Any, name: str) -> Any:

@@ -11,8 +11,9 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, inplace, type_name, wrap
 from lamina.engine import kernels as k
 from lamina.ops.indexing import _NUMBER, _zero, number, write
+from lamina.ops.operands import store
 from lamina.ops.parts import Slice
-from lamina.ops.pointwise import cast, store, where
+from lamina.ops.pointwise import cast, where
 from lamina.ops.shape import _tensor, expand, reshape, wrap_dim
 
 # -- arguments -----------------------------------------------------------------------------------------------

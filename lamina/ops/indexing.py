@@ -24,8 +24,9 @@ from lamina.autograd.graph import (
     wrap,
 )
 from lamina.engine import kernels as k
+from lamina.ops.operands import store
 from lamina.ops.parts import Slice
-from lamina.ops.pointwise import cast, store
+from lamina.ops.pointwise import cast
 from lamina.ops.shape import View, _tensor, expand, reshape
 
 _FULL = slice(None)

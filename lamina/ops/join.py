@@ -10,8 +10,8 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, ViewOp, wrap
 from lamina.engine import kernels as k
+from lamina.ops.operands import result_numpy_dtype, store
 from lamina.ops.parts import Slice, atleast_1d, atleast_2d, atleast_3d, slice_dim
-from lamina.ops.pointwise import result_numpy_dtype, store
 from lamina.ops.shape import _integer, reshape, sizes, tensor_list, wrap_dim
 
 # -- joins ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY
+from lamina._dtypes import BY_NUMPY, promote_numpy
 from lamina.autograd.graph import Op, Variable
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -307,7 +307,7 @@ def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1, out
         if x.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {x.ndim}-D")
     product = outer(vec1, vec2)
-    wanted = p.promote_numpy(product._a.dtype, input._a.dtype)
+    wanted = promote_numpy(product._a.dtype, input._a.dtype)
     return _added(p.cast(input, BY_NUMPY[wanted]), p.cast(product, BY_NUMPY[wanted]), beta, alpha, out)
 
 

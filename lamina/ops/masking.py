@@ -23,8 +23,9 @@ from lamina.ops.indexing import (
     write,
 )
 from lamina.ops.layout import as_strided, storage_offset, stride
+from lamina.ops.operands import store
 from lamina.ops.parts import Diagonal, Slice, select
-from lamina.ops.pointwise import cast, store, where
+from lamina.ops.pointwise import cast, where
 from lamina.ops.shape import _integer, _tensor, expand, reshape, wrap_dim
 
 # -- masks ---------------------------------------------------------------------------------------------------

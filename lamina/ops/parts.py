@@ -168,7 +168,7 @@ def diagflat(input: Any, offset: int = 0) -> Any:
 
 
 def _store(out: Any, result: Any) -> Any:
-    from lamina.ops.pointwise import store
+    from lamina.ops.operands import store
 
     return store(out, result)
 

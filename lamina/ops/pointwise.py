@@ -1,6 +1,6 @@
 """Elementwise arithmetic, comparison and logic, with PyTorch's promotion of dtypes.
 
-The simple functions of one tensor are a table at the end: name, and the derivative's product with a gradient.
+The functions of one tensor are in ``unary.py``.
 """
 
 from __future__ import annotations
@@ -11,111 +11,22 @@ from typing import Any
 import numpy as np
 
 from lamina import _dtypes
-from lamina._dtypes import RANK, SCALAR_NAME, promote_numpy, scalar_dtype, to_numpy
-from lamina.autograd.graph import Op, Variable, check_cast, overwrite, wants, wrap
+from lamina._dtypes import SCALAR_NAME, to_numpy
+from lamina.autograd.graph import Op, Variable, wants, wrap
 from lamina.engine import kernels as k
-
-# -- operands ------------------------------------------------------------------------------------------------------
-
-
-def _category(x: Any) -> tuple[int, np.dtype]:
-    """(0 for a dimensioned tensor, 1 for a zero-dimensional one, 2 for a number; its dtype)."""
-    if isinstance(x, Variable):
-        return (0 if x._a.ndim else 1), x._a.dtype
-    if isinstance(x, np.ndarray):
-        return (0 if x.ndim else 1), x.dtype
-    return 2, scalar_dtype(x)
-
-
-def result_numpy_dtype(*operands: Any) -> np.dtype:
-    """PyTorch's ``result_type``: the strongest kind of operand decides, unless a weaker one is of a higher category."""
-    best: list[Any] = [None, None, None]
-    for x in operands:
-        level, dtype = _category(x)
-        best[level] = dtype if best[level] is None else promote_numpy(best[level], dtype)
-    result = None
-    for dtype in best:
-        if dtype is None:
-            continue
-        if result is None:
-            result = dtype
-        elif RANK[dtype] > RANK[result]:
-            if RANK[result] == 2 and RANK[dtype] == 3:  # a real tensor beside a complex number keeps its precision
-                result = _dtypes.BY_NUMPY[result].to_complex().numpy
-            else:
-                result = dtype
-    return result
-
-
-def result_type(tensor1: Any, tensor2: Any) -> _dtypes.dtype:
-    """The dtype of an arithmetic operation on the two arguments, each a tensor or a number."""
-    return _dtypes.BY_NUMPY[result_numpy_dtype(tensor1, tensor2)]
-
-
-def _as_array(x: Any, dtype: np.dtype) -> Any:
-    if isinstance(x, Variable):
-        a = x._a
-    elif isinstance(x, np.ndarray):
-        a = x
-    else:
-        if dtype.kind in "iu" and isinstance(x, int):  # wrap around, as a cast in C does
-            bits = 8 * dtype.itemsize
-            x = (x + (1 << bits - 1)) % (1 << bits) - (1 << bits - 1) if dtype.kind == "i" else x % (1 << bits)
-        return np.array(x, dtype)
-    return a if a.dtype is dtype else a.astype(dtype)
-
-
-def operands(x: Any, y: Any) -> tuple[Any, Any]:
-    """The arrays of two operands in their common dtype; the second may stay a Python number."""
-    if isinstance(x, Variable):
-        a = x._a
-        if isinstance(y, Variable):
-            if a.dtype is y._a.dtype:
-                return a, y._a
-        else:
-            kind = type(y)
-            if (kind is float or kind is int) and a.dtype.kind == "f":
-                return a, y
-    dtype = result_numpy_dtype(x, y)
-    return _as_array(x, dtype), _as_array(y, dtype)
-
-
-def _broadcastable(a: Any, b: Any, error: ValueError) -> RuntimeError:
-    """PyTorch's error for two shapes that do not broadcast."""
-    s, t = np.shape(a), np.shape(b)
-    for i in range(1, min(len(s), len(t)) + 1):
-        if s[-i] != t[-i] and 1 not in (s[-i], t[-i]):
-            dim = max(len(s), len(t)) - i
-            return RuntimeError(
-                f"The size of tensor a ({s[-i]}) must match the size of tensor b ({t[-i]}) at non-singleton dimension {dim}"
-            )
-    return RuntimeError(str(error))
-
-
-def _call(kernel: Any, a: Any, b: Any) -> Any:
-    try:
-        return kernel(a, b)
-    except ValueError as error:
-        raise _broadcastable(a, b, error) from None
-
-
-def store(out: Any, result: Any) -> Any:
-    """Write a result into the tensor that a caller gave as ``out``; resizes it when its shape differs."""
-    if not isinstance(out, Variable):
-        raise TypeError(f"out must be a Tensor, not {type(out).__name__}")
-    if result._requires or (out._requires and out._node is None):
-        from lamina.autograd.graph import mode
-
-        if mode.enabled:
-            raise RuntimeError(
-                "functions with out=... arguments don't support automatic differentiation, but one of the arguments requires "
-                "grad."
-            )
-    check_cast(result._a.dtype, out._a.dtype)
-    if out._a.shape != result._a.shape:
-        out._a = np.empty(result._a.shape, out._a.dtype)
-    return overwrite(out, result)
-
+from lamina.ops.operands import (
+    _as_array,
+    _broadcastable,
+    _call,
+    floating,
+    operands,
+    result_numpy_dtype,
+    result_type,  # noqa: F401  # as are the functions of unary.py: other families reach them here
+    store,
+    store_or_return,
+    zeros_like,
+)  # fmt: skip
+from lamina.ops.unary import abs, conj, exp, log, log1p, rsqrt, sgn, square, trunc  # noqa: F401
 
 # -- arithmetic of two ---------------------------------------------------------------------------------------------
 
@@ -162,7 +73,9 @@ class Mul(Op):
     @staticmethod
     def forward(ctx, x, y):
         if ctx.recording:
-            ctx.save(x if wants(y) else None, y if wants(x) else None)  # what is not needed may be overwritten
+            ctx.save(
+                x if wants(y) else None, y if wants(x) else None
+            )  # what is not needed may be overwritten
         a, b = operands(x, y)
         try:
             return k.mul(a, b)
@@ -221,15 +134,28 @@ class Pow(Op):
         gx = gy = None
         if ctx.needs(0):
             if isinstance(y, Variable):
-                gx = where(y == 0, 0.0, grad * (y * x ** (y - 1)))
+                less_one: Any = sub(y, 1)
+                gx = where(y == 0, 0.0, grad * (y * x**less_one))
             elif y == 0:
                 gx = zeros_like(grad)
             else:
                 gx = grad * (y * x ** (y - 1)) if y != 2 else grad * (x * 2)
         if ctx.needs(1):
             result = x**y
-            logarithm = log(x) if isinstance(x, Variable) else float(np.log(x)) if x > 0 else 0.0 if x == 0 else float("nan")
-            gy = grad * where((x == 0) & (y >= 0) if isinstance(x, Variable) else (y >= 0) & (x == 0), 0.0, result * logarithm)
+            logarithm = (
+                log(x)
+                if isinstance(x, Variable)
+                else float(np.log(x))
+                if x > 0
+                else 0.0
+                if x == 0
+                else float("nan")
+            )
+            gy = grad * where(
+                (x == 0) & (y >= 0) if isinstance(x, Variable) else (y >= 0) & (x == 0),
+                0.0,
+                result * logarithm,
+            )
         return gx, gy
 
 
@@ -422,9 +348,8 @@ def _rounded_div(a: Any, b: Any, mode: str) -> Any:
     _no_integer_zero(a, b)
     if mode == "floor":
         if a.dtype.kind == "f":  # x/0 is ±inf, as a division is; NumPy says NaN
-            return _call(k.where, np.equal(b, 0), k.div(a, b), k.floor_divide(a, b)) if np.any(np.equal(b, 0)) else _call(
-                k.floor_divide, a, b
-            )
+            quotient, zero = _call(k.floor_divide, a, b), np.equal(b, 0)
+            return k.where(zero, k.div(a, b), quotient) if np.any(zero) else quotient
         return _call(k.floor_divide, a, b)
     if a.dtype.kind == "f":
         return k.trunc(_call(k.div, a, b))
@@ -474,7 +399,11 @@ def _write(kernel: Any) -> Callable[[Any, Any], bool]:
         if x._a.dtype.kind != "f" or not isinstance(other, (Variable, int, float)):
             return False
         a, b = operands(x, other)
-        if a is not x._a or (isinstance(b, np.ndarray) and b.shape != a.shape and np.broadcast_shapes(a.shape, b.shape) != a.shape):
+        if a is not x._a or (
+            isinstance(b, np.ndarray)
+            and b.shape != a.shape
+            and np.broadcast_shapes(a.shape, b.shape) != a.shape
+        ):
             return False
         kernel(a, b)
         return True
@@ -489,7 +418,9 @@ for _function, _kernel in ((add, k.add_), (sub, k.sub_), (mul, k.mul_), (div, k.
 # -- comparison, logic and bits: no gradients ----------------------------------------------------------------------
 
 
-def _plain(kernel: Any, name: str, doc: str, prepare: Callable[[Any, Any], tuple] = operands) -> Callable[..., Any]:
+def _plain(
+    kernel: Any, name: str, doc: str, prepare: Callable[[Any, Any], tuple] = operands
+) -> Callable[..., Any]:
     def function(input: Any, other: Any, *, out: Any = None) -> Any:
         r = wrap(_call(kernel, *prepare(input, other)))
         if r._a.ndim > 2 and (getattr(input, "_hidden", False) or getattr(other, "_hidden", False)):
@@ -508,7 +439,9 @@ def _truths(x: Any, y: Any) -> tuple[Any, Any]:
 def _integers(x: Any, y: Any) -> tuple[Any, Any]:
     a, b = operands(x, y)
     if a.dtype.kind not in "iub":
-        raise NotImplementedError(f"bitwise operations take integers or bools, but got {SCALAR_NAME[_dtypes.BY_NUMPY[a.dtype]]}")
+        raise NotImplementedError(
+            f"bitwise operations take integers or bools, but got {SCALAR_NAME[_dtypes.BY_NUMPY[a.dtype]]}"
+        )
     return a, b
 
 
@@ -631,7 +564,11 @@ class Clamp(Op):
         if high is not None:
             below = le(x, high)
             inside = below if inside is None else logical_and(inside, below)
-        return where(logical_or(inside, isnan(x)) if x._a.dtype.kind == "f" else inside, grad, 0.0), None, None
+        return (
+            where(logical_or(inside, isnan(x)) if x._a.dtype.kind == "f" else inside, grad, 0.0),
+            None,
+            None,
+        )
 
 
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:  # noqa: A002
@@ -680,7 +617,9 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     return r if out is None else store(out, r)
 
 
-def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Any = None) -> Any:
+def nan_to_num(
+    input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Any = None
+) -> Any:
     """NaN, +inf and −inf replaced by numbers (by default 0 and the dtype's largest and smallest)."""
     if input._a.dtype.kind != "f":
         r = input.clone()
@@ -690,10 +629,6 @@ def nan_to_num(input: Any, nan: float = 0.0, posinf: float | None = None, neginf
         r = where(eq(r, float("inf")), float(info.max) if posinf is None else float(posinf), r)
         r = where(eq(r, float("-inf")), float(info.min) if neginf is None else float(neginf), r)
     return r if out is None else store(out, r)
-
-
-def zeros_like(x: Any) -> Any:
-    return wrap(np.zeros_like(x._a))
 
 
 # -- casts and copies ----------------------------------------------------------------------------------------------
@@ -756,122 +691,6 @@ def clone(input: Any, *, memory_format: Any = None) -> Any:
     return to_memory_format(input, memory_format, copy=True)
 
 
-# -- functions of one tensor ---------------------------------------------------------------------------------------
-
-
-def _floating(x: Any) -> Any:
-    """The array of ``x``, in the default floating dtype if it holds integers."""
-    a = x._a
-    return a if a.dtype.kind in "fc" else a.astype(_dtypes._Default.numpy)
-
-
-def _one(name: str, rule: Any, doc: str, of_output: bool = False, floats: bool = True) -> Callable[..., Any]:
-    """A function of one tensor: its kernel has its name; ``rule(g, x)`` (or of the output) is the gradient."""
-    kernel = getattr(k, name)
-
-    class _Unary(Op):
-        elementwise = True
-        keeps_output = of_output
-
-        @staticmethod
-        def forward(ctx, x):
-            if not of_output:
-                ctx.save(x)
-            return kernel(_floating(x) if floats else x._a)
-
-        @staticmethod
-        def backward(ctx, grad):
-            return rule(grad, ctx.output if of_output else ctx.saved[0])
-
-    _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
-    _Unary.__doc__ = doc
-    apply = _Unary.apply
-
-    def function(input: Any, *, out: Any = None) -> Any:
-        if not isinstance(input, Variable):
-            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-        r = apply(input)
-        return r if out is None else store(out, r)
-
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = doc
-    return function
-
-
-def _flat(grad: Any, x: Any) -> Any:
-    """The gradient of a step function: zero."""
-    return zeros_like(grad)
-
-
-_LN2, _LN10 = float(np.log(2)), float(np.log(10))
-
-neg = _one("neg", lambda g, x: -g, "−x", floats=False)
-abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False)  # noqa: A001
-sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
-exp = _one("exp", lambda g, y: g * y, "eˣ", of_output=True)
-exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", of_output=True)
-expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", of_output=True)
-log = _one("log", lambda g, x: g / x, "The natural logarithm")
-log2 = _one("log2", lambda g, x: g / (x * _LN2), "The logarithm to base 2")
-log10 = _one("log10", lambda g, x: g / (x * _LN10), "The logarithm to base 10")
-log1p = _one("log1p", lambda g, x: g / (x + 1), "log(1 + x)")
-sqrt = _one("sqrt", lambda g, y: g / (y * 2), "√x", of_output=True)
-rsqrt = _one("rsqrt", lambda g, y: g * (-0.5) * y**3, "1/√x", of_output=True)
-square = _one("square", lambda g, x: g * (x * 2), "x²", floats=False)
-reciprocal = _one("reciprocal", lambda g, y: -g * y * y, "1/x", of_output=True)
-sin = _one("sin", lambda g, x: g * cos(x), "sin x")
-cos = _one("cos", lambda g, x: -g * sin(x), "cos x")
-tan = _one("tan", lambda g, y: g * (y * y + 1), "tan x", of_output=True)
-asin = _one("asin", lambda g, x: g * rsqrt(1 - x * x), "arcsin x")
-acos = _one("acos", lambda g, x: -g * rsqrt(1 - x * x), "arccos x")
-atan = _one("atan", lambda g, x: g / (x * x + 1), "arctan x")
-sinh = _one("sinh", lambda g, x: g * cosh(x), "sinh x")
-cosh = _one("cosh", lambda g, x: g * sinh(x), "cosh x")
-asinh = _one("asinh", lambda g, x: g * rsqrt(x * x + 1), "arsinh x")
-acosh = _one("acosh", lambda g, x: g * rsqrt(x * x - 1), "arcosh x")
-atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
-floor = _one("floor", _flat, "The largest integer ≤ x", floats=False)
-ceil = _one("ceil", _flat, "The smallest integer ≥ x", floats=False)
-trunc = _one("trunc", _flat, "x without its fraction", floats=False)
-erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt")
-erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)")
-erfinv = _one("erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", of_output=True)
-conj = _one("conj", lambda g, x: conj(g), "The complex conjugate", floats=False)
-deg2rad = _one("deg2rad", lambda g, x: g * float(np.pi / 180), "x·π/180")
-rad2deg = _one("rad2deg", lambda g, x: g * float(180 / np.pi), "x·180/π")
-fix, sgn, negative, absolute = trunc, sign, neg, abs
-arcsin, arccos, arctan, arctan2, arcsinh, arccosh, arctanh = asin, acos, atan, atan2, asinh, acosh, atanh
-multiply, subtract, divide = mul, sub, div
-greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
-
-
-class Round(Op):
-    """The nearest integer, halves to even;   dL/dx = 0"""
-
-    elementwise = True
-
-    @staticmethod
-    def forward(ctx, x, decimals):
-        return x._a.copy() if x._a.dtype.kind in "iu" and decimals >= 0 else k.round(x._a, decimals)
-
-    @staticmethod
-    def backward(ctx, grad):
-        return zeros_like(grad), None
-
-
-def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:  # noqa: A001
-    """The nearest integer (halves to even), or the nearest multiple of 10^−decimals."""
-    r = Round.apply(input, decimals)
-    return r if out is None else store(out, r)
-
-
-def frac(input: Any, *, out: Any = None) -> Any:
-    """x − trunc(x), of floating-point tensors."""
-    if input._a.dtype.kind != "f":
-        raise NotImplementedError(f'"frac_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[input._a.dtype]]!r}')
-    return sub(input, trunc(input), out=out)
-
-
 class Logit(Op):
     """log(x/(1 − x));   dL/dx = g/(x·(1 − x)), NaN outside [0, 1]"""
 
@@ -880,7 +699,7 @@ class Logit(Op):
     @staticmethod
     def forward(ctx, x):
         ctx.save(x)
-        a = _floating(x)
+        a = floating(x)
         return k.log(k.div(a, k.sub(np.ones((), a.dtype), a)))
 
     @staticmethod
@@ -896,13 +715,6 @@ def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
     return store_or_return(out, Logit.apply(input))
 
 
-def positive(input: Any) -> Any:
-    """The tensor itself; a bool tensor raises ``RuntimeError``."""
-    if input._a.dtype.kind == "b":
-        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
-    return input
-
-
 def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
     """log(eˣ + eʸ), without overflow."""
     high = maximum(input, other).detach()
@@ -910,28 +722,23 @@ def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
     return store_or_return(out, log(exp(input - high) + exp(other - high)) + high)
 
 
-def store_or_return(out: Any, result: Any) -> Any:
-    return result if out is None else store(out, result)
-
+arctan2, multiply, subtract, divide = atan2, mul, sub, div
+greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
 FUNCTIONS = (
-    "add", "sub", "rsub", "mul", "div", "floor_divide", "true_divide", "pow", "maximum", "minimum", "fmax", "fmin", "atan2", "fmod",
-    "remainder", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "isnan", "isinf", "isfinite",
-    "signbit", "where", "clamp", "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "clone",
-    "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",
-    "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "trunc", "round",
-    "frac", "erf", "erfc", "erfinv", "conj", "deg2rad", "rad2deg", "fix", "sgn", "negative", "absolute", "arcsin", "arccos", "arctan",
-    "arctan2", "arcsinh", "arccosh", "arctanh", "multiply", "subtract", "divide", "greater", "greater_equal", "less",
-    "less_equal", "not_equal", "logit", "positive", "logaddexp", "result_type",
+    "add", "sub", "rsub", "mul", "div", "floor_divide", "true_divide", "pow", "maximum", "minimum", "fmax",
+    "fmin", "atan2", "fmod", "remainder", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
+    "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not",
+    "bitwise_left_shift", "bitwise_right_shift", "isnan", "isinf", "isfinite", "signbit", "where", "clamp",
+    "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "clone", "arctan2",
+    "multiply", "subtract", "divide", "greater", "greater_equal", "less", "less_equal", "not_equal",
+    "logit", "logaddexp",
 )  # fmt: skip
-METHODS = tuple(n for n in FUNCTIONS if n not in ("where", "rsub", "result_type"))
+METHODS = tuple(n for n in FUNCTIONS if n not in ("where", "rsub"))
 INPLACE = (
-    "add", "sub", "mul", "div", "floor_divide", "true_divide", "pow", "atan2", "fmod", "remainder", "eq", "ne", "lt", "le",
-    "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "clamp", "clip", "clamp_min", "clamp_max", "lerp", "addcmul",
-    "addcdiv", "nan_to_num", "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt",
-    "rsqrt", "square", "reciprocal", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
-    "atanh", "floor", "ceil", "trunc", "round", "frac", "erf", "erfc", "erfinv", "sgn", "negative", "absolute",
-    "multiply", "subtract", "divide", "logit",
+    "add", "sub", "mul", "div", "floor_divide", "true_divide", "pow", "atan2", "fmod", "remainder", "eq",
+    "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "clamp",
+    "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "multiply", "subtract",
+    "divide", "logit",
 )  # fmt: skip

@@ -19,7 +19,7 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME, to_numpy
 from lamina.autograd.graph import Op, Variable, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
-from lamina.ops.pointwise import store
+from lamina.ops.operands import store
 from lamina.ops.shape import wrap_dim, wrap_dims
 
 I64, F64 = np.dtype(np.int64), np.dtype(np.float64)
@@ -493,7 +493,7 @@ def vector_norm(
         name = SCALAR_NAME[BY_NUMPY[wanted]]
         if wanted.kind not in "fc":
             raise RuntimeError(f"linalg.vector_norm: dtype should be floating point or complex, but got {name}")
-        if p.promote_numpy(a.dtype, wanted) != wanted:
+        if _dtypes.promote_numpy(a.dtype, wanted) != wanted:
             raise RuntimeError(
                 f"linalg.vector_norm: the dtype of the input ({scalar_name(a)}) should be convertible without narrowing to the "
                 f"specified dtype ({name})"

@@ -10,7 +10,7 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME, scalar_dtype
 from lamina.autograd.graph import Op, Variable, wrap
 from lamina.engine import kernels as k
 from lamina.ops.gathering import Scatter
-from lamina.ops.pointwise import result_numpy_dtype, store
+from lamina.ops.operands import result_numpy_dtype, store
 from lamina.ops.reduction import named_result
 from lamina.ops.shape import _integer, _tensor, squeeze, unsqueeze, wrap_dim
 

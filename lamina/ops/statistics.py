@@ -10,7 +10,7 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Variable, wrap
 from lamina.engine import kernels as k
 from lamina.ops.gathering import Gather
-from lamina.ops.pointwise import store
+from lamina.ops.operands import store
 from lamina.ops.reduction import named_result
 from lamina.ops.shape import _tensor, flatten, movedim, reshape, squeeze, unsqueeze, wrap_dim
 from lamina.ops.sorting import sort

@@ -44,7 +44,9 @@ class _Layer:
         self.w = any_desc((1, 1, i, g, h)), any_desc((1, 1, h, g, h))
         self.bias = plain_desc((1, 1, bias_gates, h))
         # (layer, direction, input, gate, output) as PyTorch's (gate·H + output, input) has it in memory
-        self.lying = tuple(core.intern(strided_desc((1, 1, m, g, h), (g * h * m, g * h * m, 1, h * m, m))) for m in (i, h))
+        self.lying = tuple(
+            core.intern(strided_desc((1, 1, m, g, h), (g * h * m, g * h * m, 1, h * m, m))) for m in (i, h)
+        )
 
     def primitive(self, stage: str, hint: Any = None) -> Any:
         state = (self.state,) * (2 if self.cell == "lstm" else 1)
@@ -53,7 +55,11 @@ class _Layer:
         activation = {"tanh": (abi.TANH,), "relu": (abi.RELU,)}.get(self.cell, ())
         slopes = (0.0, 0.0) if activation else ()
         backward = stage == "backward"
-        prop = {"training": abi.FORWARD_TRAINING, "inference": abi.FORWARD_INFERENCE, "backward": abi.BACKWARD}[stage]
+        prop = {
+            "training": abi.FORWARD_TRAINING,
+            "inference": abi.FORWARD_INFERENCE,
+            "backward": abi.BACKWARD,
+        }[stage]
         return primitive(
             f"{KIND[self.cell]}_{'backward' if backward else 'forward'}", prop, *activation, self.direction, *descs,
             *(descs if backward else ()), 0, *slopes, *((hint,) if backward else ()), slow=True,
@@ -63,13 +69,23 @@ class _Layer:
         return tuple(core.intern(plan.desc(a)) for a in args)
 
 
-_STATES = {True: (abi.SRC_ITER, abi.SRC_ITER_C, abi.DST_ITER, abi.DST_ITER_C), False: (abi.SRC_ITER, abi.DST_ITER)}
+_STATES = {
+    True: (abi.SRC_ITER, abi.SRC_ITER_C, abi.DST_ITER, abi.DST_ITER_C),
+    False: (abi.SRC_ITER, abi.DST_ITER),
+}
 
 
 @plans
 def _forward(cell: str, t: int, n: int, i: int, h: int, reverse: bool, training: bool) -> Any:
     layer = _Layer(cell, t, n, i, h, reverse)
-    args = (abi.SRC_LAYER, abi.WEIGHTS_LAYER, abi.WEIGHTS_ITER, abi.BIAS, abi.DST_LAYER, *_STATES[cell == "lstm"])
+    args = (
+        abi.SRC_LAYER,
+        abi.WEIGHTS_LAYER,
+        abi.WEIGHTS_ITER,
+        abi.BIAS,
+        abi.DST_LAYER,
+        *_STATES[cell == "lstm"],
+    )
     if training:
         args += (abi.WORKSPACE,)
     prepared = plan(layer.primitive("training" if training else "inference"), *args)
@@ -79,7 +95,15 @@ def _forward(cell: str, t: int, n: int, i: int, h: int, reverse: bool, training:
     room = prepared.nbytes(abi.WORKSPACE) if training else 0
     several = cell == "lstm"
 
-    def run(x: ndarray, h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, bias: ndarray, versions: tuple) -> tuple:
+    def run(
+        x: ndarray,
+        h0: ndarray,
+        s0: ndarray | None,
+        w_ih: ndarray,
+        w_hh: ndarray,
+        bias: ndarray,
+        versions: tuple,
+    ) -> tuple:
         weights = [
             blocked(w, target, version, lying)
             for w, target, version, lying in zip((w_ih, w_hh), wanted, versions, layer.lying, strict=True)
@@ -87,7 +111,7 @@ def _forward(cell: str, t: int, n: int, i: int, h: int, reverse: bool, training:
         y, last = empty((t, n, h)), np.empty((n, h), F32)
         s = np.empty((n, h), F32) if several else None
         states = (h0, s0, last, s) if several else (h0, last)
-        workspace = (empty((room,), np.uint8),) if training else ()
+        workspace = [empty((room,), np.uint8)] if training else []
         prepared.run(x, *weights, bias, y, *states, *workspace)
         return y.reshape(t * n, h), last, s, Reserve(workspace[0], bias) if training else None
 
@@ -98,9 +122,15 @@ def _forward(cell: str, t: int, n: int, i: int, h: int, reverse: bool, training:
 def _backward(cell: str, t: int, n: int, i: int, h: int, reverse: bool) -> Any:
     layer = _Layer(cell, t, n, i, h, reverse)
     several = cell == "lstm"
-    states = (abi.SRC_ITER, abi.SRC_ITER_C, abi.DST_ITER, abi.DST_ITER_C) if several else (abi.SRC_ITER, abi.DST_ITER)
+    states = (
+        (abi.SRC_ITER, abi.SRC_ITER_C, abi.DST_ITER, abi.DST_ITER_C)
+        if several
+        else (abi.SRC_ITER, abi.DST_ITER)
+    )
     grads = (
-        (abi.DIFF_SRC_1, abi.DIFF_SRC_2, abi.DIFF_DST_1, abi.DIFF_DST_2) if several else (abi.DIFF_SRC_1, abi.DIFF_DST_1)
+        (abi.DIFF_SRC_1, abi.DIFF_SRC_2, abi.DIFF_DST_1, abi.DIFF_DST_2)
+        if several
+        else (abi.DIFF_SRC_1, abi.DIFF_DST_1)
     )
     prepared = plan(
         layer.primitive("backward", layer.primitive("training")),
@@ -124,7 +154,18 @@ def _backward(cell: str, t: int, n: int, i: int, h: int, reverse: bool) -> Any:
         for s in sums:
             s.fill(0)
         prepared.run(
-            x, *weights, reserve.bias, y, *states, *last, reserve.workspace, grad_x, *sums, grad_bias, grad_y, *grad_before,
+            x,
+            *weights,
+            reserve.bias,
+            y,
+            *states,
+            *last,
+            reserve.workspace,
+            grad_x,
+            *sums,
+            grad_bias,
+            grad_y,
+            *grad_before,
             *grad_states,
         )
         grad_weights = []
@@ -179,8 +220,8 @@ def _bias(b_ih: ndarray | None, b_hh: ndarray | None, cell: str, h: int) -> ndar
 
 @fast()
 def rnn_layer(
-    x: ndarray, sizes: Any, h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None,
-    w_hr: ndarray | None, mode: str, reverse: bool, training: bool, versions: tuple = (None, None),
+    x: ndarray, sizes: Any, h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None,
+    b_hh: ndarray | None, w_hr: ndarray | None, mode: str, reverse: bool, training: bool, versions: tuple = (None, None),
 ) -> tuple[ndarray, ndarray, ndarray | None, Any]:  # fmt: skip
     if x.dtype != F32 or w_hr is not None or not _even(sizes) or x.size == 0:
         return NotImplemented
@@ -195,7 +236,13 @@ def rnn_layer(
     if mode == "relu" and not _tame(x, h0, w_ih, w_hh, bias):
         return NotImplemented
     result = run(
-        np.ascontiguousarray(x), np.ascontiguousarray(h0), None if s0 is None else np.ascontiguousarray(s0), w_ih, w_hh, bias, versions
+        np.ascontiguousarray(x),
+        np.ascontiguousarray(h0),
+        None if s0 is None else np.ascontiguousarray(s0),
+        w_ih,
+        w_hh,
+        bias,
+        versions,
     )
     return result if mode != "relu" or _tame(result[0]) else NotImplemented
 
@@ -203,8 +250,8 @@ def rnn_layer(
 @fast()
 def rnn_layer_backward(
     x: ndarray, grad_y: ndarray, grad_h: ndarray, grad_s: ndarray | None, y: ndarray, h: ndarray, s: ndarray | None, sizes: Any,
-    h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None, w_hr: ndarray | None,
-    mode: str, reverse: bool, reserve: Any, versions: tuple = (None, None),
+    h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None,
+    w_hr: ndarray | None, mode: str, reverse: bool, reserve: Any, versions: tuple = (None, None),
 ) -> tuple[ndarray | None, ...]:  # fmt: skip
     if not isinstance(reserve, Reserve):
         return NotImplemented
@@ -218,13 +265,19 @@ def rnn_layer_backward(
         w_ih, w_hh = (_kept_swapped(w, v) for w, v in zip((w_ih, w_hh), versions, strict=True))
     whole = [np.ascontiguousarray(a) for a in (x, y, grad_y)]
     states, last, grads = (
-        [np.ascontiguousarray(a) for a in pair if a is not None] for pair in ((h0, s0), (h, s), (grad_h, grad_s))
+        [np.ascontiguousarray(a) for a in pair if a is not None]
+        for pair in ((h0, s0), (h, s), (grad_h, grad_s))
     )
-    grad_x, before, weights, bias = run(whole[0], whole[1], states, last, whole[2], grads, w_ih, w_hh, reserve, versions)
+    grad_x, before, weights, bias = run(
+        whole[0], whole[1], states, last, whole[2], grads, w_ih, w_hh, reserve, versions
+    )
     if gru:
         weights = [_swapped(w) for w in weights]
         first = np.concatenate([bias[width : 2 * width], bias[:width]])
-        biases = (np.concatenate([first, bias[2 * width : 3 * width]]), np.concatenate([first, bias[3 * width :]]))
+        biases = (
+            np.concatenate([first, bias[2 * width : 3 * width]]),
+            np.concatenate([first, bias[3 * width :]]),
+        )
     else:
         biases = (bias, bias.copy())
     if b_ih is None:

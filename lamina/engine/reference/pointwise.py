@@ -12,7 +12,8 @@ __all__ = [
     "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "left_shift", "right_shift",
     "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "round", "trunc",
-    "add_", "sub_", "mul_", "div_", "isnan", "isinf", "isfinite", "signbit", "where", "clamp", "conj", "cast", "contiguous", "deg2rad", "rad2deg", "lerp",
+    "add_", "sub_", "mul_", "div_",
+    "isnan", "isinf", "isfinite", "signbit", "where", "clamp", "conj", "cast", "contiguous", "deg2rad", "rad2deg", "lerp",
 ]  # fmt: skip
 
 add, sub, mul, div = np.add, np.subtract, np.multiply, np.true_divide

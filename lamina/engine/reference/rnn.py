@@ -50,8 +50,8 @@ def _sigmoid(x: ndarray) -> ndarray:
 
 
 def rnn_layer(
-    x: ndarray, sizes: Any, h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None,
-    w_hr: ndarray | None, mode: str, reverse: bool, training: bool, versions: tuple = (None, None),
+    x: ndarray, sizes: Any, h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None,
+    b_hh: ndarray | None, w_hr: ndarray | None, mode: str, reverse: bool, training: bool, versions: tuple = (None, None),
 ) -> tuple[ndarray, ndarray, ndarray | None, Any]:  # fmt: skip
     """Run a layer: rows ``x`` (R, I), states (N, H) → outputs (R, H), last states, and what the backward pass needs.
 
@@ -115,8 +115,8 @@ def rnn_layer(
 
 def rnn_layer_backward(
     x: ndarray, grad_y: ndarray, grad_h: ndarray, grad_s: ndarray | None, y: ndarray, h: ndarray, s: ndarray | None, sizes: Any,
-    h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None, w_hr: ndarray | None,
-    mode: str, reverse: bool, reserve: Any, versions: tuple = (None, None),
+    h0: ndarray, s0: ndarray | None, w_ih: ndarray, w_hh: ndarray, b_ih: ndarray | None, b_hh: ndarray | None,
+    w_hr: ndarray | None, mode: str, reverse: bool, reserve: Any, versions: tuple = (None, None),
 ) -> tuple[ndarray | None, ...]:  # fmt: skip
     """The gradients of x, h0, s0, w_ih, w_hh, b_ih, b_hh and w_hr (``None`` where there is no such input)."""
     if not isinstance(reserve, Reserve):  # the forward pass ran elsewhere
@@ -150,7 +150,8 @@ def rnn_layer_backward(
             dg[:, k : 2 * k] = d * (reserve.h_before[part] - new) * z * (1 - z)
             dg[:, 2 * k :] = dn
             d_inner[part] = dn * r  # type: ignore[index]
-            dh[:n] = d * z + np.matmul(dg[:, : 2 * k], w_hh[: 2 * k]) + np.matmul(d_inner[part], w_hh[2 * k :])  # type: ignore[index]
+            inner = d_inner[part]  # type: ignore[index]
+            dh[:n] = d * z + np.matmul(dg[:, : 2 * k], w_hh[: 2 * k]) + np.matmul(inner, w_hh[2 * k :])
         else:
             np.multiply(d, 1 - gates * gates, out=dg) if mode == "tanh" else np.multiply(d, gates > 0, out=dg)
             dh[:n] = np.matmul(dg, w_hh)

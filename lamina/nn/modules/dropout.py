@@ -69,7 +69,7 @@ class Dropout(_DropoutNd):
     tensor([0.0000, 1.2500, 1.2500, 0.0000, 1.2500])
     """,
     )
-    _function = staticmethod(F.dropout)
+    _function: Any = staticmethod(F.dropout)
 
 
 _CHANNELS = "Sets whole channels to zero at random while training (Tompson et al., 2015)."
@@ -77,17 +77,17 @@ _CHANNELS = "Sets whole channels to zero at random while training (Tompson et al
 
 class Dropout1d(_DropoutNd):
     __doc__ = _doc(_CHANNELS, _LAW, ":math:`(N, C, L)` or :math:`(C, L)`")
-    _function = staticmethod(F.dropout1d)
+    _function: Any = staticmethod(F.dropout1d)
 
 
 class Dropout2d(_DropoutNd):
     __doc__ = _doc(_CHANNELS, _LAW, ":math:`(N, C, H, W)` (or, with a warning, :math:`(N, C, L)`)")
-    _function = staticmethod(F.dropout2d)
+    _function: Any = staticmethod(F.dropout2d)
 
 
 class Dropout3d(_DropoutNd):
     __doc__ = _doc(_CHANNELS, _LAW, ":math:`(N, C, D, H, W)` or :math:`(C, D, H, W)`")
-    _function = staticmethod(F.dropout3d)
+    _function: Any = staticmethod(F.dropout3d)
 
 
 class AlphaDropout(_DropoutNd):
@@ -97,9 +97,9 @@ class AlphaDropout(_DropoutNd):
         ":math:`(*)`",
         channels=False,
     )
-    _function = staticmethod(F.alpha_dropout)
+    _function: Any = staticmethod(F.alpha_dropout)
 
 
 class FeatureAlphaDropout(_DropoutNd):
     __doc__ = _doc("Alpha dropout of whole channels.", _ALPHA_LAW, ":math:`(N, C, *)`")
-    _function = staticmethod(F.feature_alpha_dropout)
+    _function: Any = staticmethod(F.feature_alpha_dropout)

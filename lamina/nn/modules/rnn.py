@@ -6,7 +6,6 @@ import math
 import warnings
 from typing import Any
 
-
 from lamina import ops
 from lamina._tensor import Tensor
 from lamina.nn import init
@@ -34,14 +33,20 @@ class RNNBase(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:
-            raise ValueError(f"dropout should be a number in range [0, 1] representing the probability of an element being zeroed, got {dropout!r}")
+            raise ValueError(
+                f"dropout should be a number in range [0, 1], the probability of an element being zeroed, got {dropout!r}"
+            )
         if dropout > 0 and num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers greater than 1, "
-                f"but got dropout={dropout} and num_layers={num_layers}",
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+                f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=3,
             )
-        for name, value in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+        for name, value in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
             if value <= 0 and not (name == "input_size" and value == 0):
@@ -49,10 +54,19 @@ class RNNBase(Module):
         if mode not in _GATES:
             raise ValueError("Unrecognized RNN mode: " + str(mode))
         if proj_size < 0:
-            raise ValueError(f"proj_size should be a positive integer or zero to disable projections, got {proj_size}")
+            raise ValueError(
+                f"proj_size should be a positive integer or zero to disable projections, got {proj_size}"
+            )
         if proj_size >= hidden_size:
-            raise ValueError(f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}")
-        self.mode, self.input_size, self.hidden_size, self.num_layers = mode, input_size, hidden_size, num_layers
+            raise ValueError(
+                f"proj_size has to be smaller than hidden_size, got {proj_size} and {hidden_size}"
+            )
+        self.mode, self.input_size, self.hidden_size, self.num_layers = (
+            mode,
+            input_size,
+            hidden_size,
+            num_layers,
+        )
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self._all_weights: list[list[str]] = []
@@ -60,7 +74,7 @@ class RNNBase(Module):
         for layer in range(num_layers):
             for suffix in ("", "_reverse")[: 2 if bidirectional else 1]:
                 width = input_size if layer == 0 else out * (2 if bidirectional else 1)
-                shapes = {"weight_ih": (rows, width), "weight_hh": (rows, out)}
+                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "weight_hh": (rows, out)}
                 if bias:
                     shapes.update(bias_ih=(rows,), bias_hh=(rows,))
                 if proj_size:
@@ -105,10 +119,13 @@ class RNNBase(Module):
             )
         expected = 2 if batch_sizes is not None else 3
         if input.ndim != expected:
-            raise RuntimeError(f"{type(self).__name__}: input must have {expected} dimensions, got {input.ndim}")
+            raise RuntimeError(
+                f"{type(self).__name__}: input must have {expected} dimensions, got {input.ndim}"
+            )
         if input.shape[-1] != self.input_size:
             raise RuntimeError(
-                f"{type(self).__name__}: input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
+                f"{type(self).__name__}: input.size(-1) must be equal to input_size. Expected {self.input_size}, "
+                f"got {input.shape[-1]}"
             )
 
     def get_expected_hidden_size(self, input: Tensor, batch_sizes: Tensor | None) -> tuple[int, int, int]:
@@ -121,11 +138,16 @@ class RNNBase(Module):
         return (*self.get_expected_hidden_size(input, batch_sizes)[:2], self.hidden_size)
 
     def check_hidden_size(
-        self, hx: Tensor, expected_hidden_size: tuple[int, int, int], msg: str = "Expected hidden size {}, got {}"
+        self,
+        hx: Tensor,
+        expected_hidden_size: tuple[int, int, int],
+        msg: str = "Expected hidden size {}, got {}",
     ) -> None:
         """Raise unless a state has the expected size."""
         if tuple(hx.shape) != tuple(expected_hidden_size):
-            raise RuntimeError(f"{type(self).__name__}: " + msg.format(tuple(expected_hidden_size), list(hx.shape)))
+            raise RuntimeError(
+                f"{type(self).__name__}: " + msg.format(tuple(expected_hidden_size), list(hx.shape))
+            )
 
     def check_forward_args(self, input: Tensor, hidden: Any, batch_sizes: Tensor | None) -> None:
         """Raise unless input and state fit the layer."""
@@ -178,14 +200,20 @@ class RNNBase(Module):
             return [ops.zeros(size, dtype=x.dtype) for size in expected]
         given = list(hx) if several else [hx]
         if len(given) != len(expected):
-            raise RuntimeError(f"{type(self).__name__}: the state must be {len(expected)} tensors, got {len(given)}")
+            raise RuntimeError(
+                f"{type(self).__name__}: the state must be {len(expected)} tensors, got {len(given)}"
+            )
         states = []
-        for state, size, label in zip(given, expected, ("hidden[0]", "hidden[1]") if several else ("hidden",), strict=True):
+        for state, size, label in zip(
+            given, expected, ("hidden[0]", "hidden[1]") if several else ("hidden",), strict=True
+        ):
             if not packed:
                 rank = 2 if alone else 3
                 if state.ndim != rank:
                     kind = "unbatched 2-D" if alone else "batched 3-D"
-                    raise RuntimeError(f"{type(self).__name__}: For {kind} input, hx should also be {rank}-D but got {state.ndim}-D tensor")
+                    raise RuntimeError(
+                        f"{type(self).__name__}: For {kind} input, hx should also be {rank}-D but got {state.ndim}-D tensor"
+                    )
                 if alone:
                     state = state.unsqueeze(1)
             self.check_hidden_size(state, size, f"Expected {label} size {{}}, got {{}}")
@@ -196,7 +224,13 @@ class RNNBase(Module):
         s = f"{self.input_size}, {self.hidden_size}"
         if self.proj_size != 0:
             s += f", proj_size={self.proj_size}"
-        for name, default in (("num_layers", 1), ("bias", True), ("batch_first", False), ("dropout", 0), ("bidirectional", False)):
+        for name, default in (
+            ("num_layers", 1),
+            ("bias", True),
+            ("batch_first", False),
+            ("dropout", 0),
+            ("bidirectional", False),
+        ):
             if getattr(self, name) != default:
                 s += f", {name}={getattr(self, name)}"
         return s
@@ -233,7 +267,10 @@ _SHAPES = r"""
 
 
 class RNN(RNNBase):
-    __doc__ = r"""A recurrent network: :math:`h_t = f(W x_t + b + U h_{t-1} + c)`, with f = tanh or ReLU (``nonlinearity``).""" + _SHAPES
+    __doc__ = (
+        r"""A recurrent network: :math:`h_t = f(W x_t + b + U h_{t-1} + c)`, with f = tanh or ReLU (``nonlinearity``)."""
+        + _SHAPES
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if "proj_size" in kwargs:
@@ -280,10 +317,21 @@ class RNNCellBase(Module):
 
     __constants__ = ["input_size", "hidden_size", "bias"]
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool, num_chunks: int, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        num_chunks: int,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
         super().__init__()
         self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-        for name, shape in (("weight_ih", (num_chunks * hidden_size, input_size)), ("weight_hh", (num_chunks * hidden_size, hidden_size))):
+        for name, shape in (
+            ("weight_ih", (num_chunks * hidden_size, input_size)),
+            ("weight_hh", (num_chunks * hidden_size, hidden_size)),
+        ):
             setattr(self, name, new_parameter(shape, device, dtype))
         for name in ("bias_ih", "bias_hh"):
             if bias:
@@ -311,19 +359,27 @@ class RNNCellBase(Module):
         if input.ndim not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
         if input.shape[-1] != self.input_size:
-            raise RuntimeError(f"{name}: input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}")
+            raise RuntimeError(
+                f"{name}: input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
+            )
         size = (*input.shape[:-1], self.hidden_size)
         if hx is None:
             zero = ops.zeros(size, dtype=input.dtype)
             hx = (zero, zero) if states == 2 else zero
         for i, state in enumerate(hx if states == 2 else (hx,)):
             if state.ndim not in (1, 2):
-                raise ValueError(f"{name}: Expected hx{f'[{i}]' if states == 2 else ''} to be 1D or 2D, got {state.ndim}D instead")
+                raise ValueError(
+                    f"{name}: Expected hx{f'[{i}]' if states == 2 else ''} to be 1D or 2D, got {state.ndim}D instead"
+                )
             if tuple(state.shape) != size:
-                raise RuntimeError(f"{name}: hidden{i} has inconsistent hidden_size or batch: got {tuple(state.shape)}, expected {size}")
+                raise RuntimeError(
+                    f"{name}: hidden{i} has inconsistent hidden_size or batch: got {tuple(state.shape)}, expected {size}"
+                )
         weight: Any = self.weight_ih
         if input._a.dtype != weight._a.dtype:
-            raise RuntimeError(f"{name}: expected input of dtype {weight.dtype}, the weights', but got {input.dtype}")
+            raise RuntimeError(
+                f"{name}: expected input of dtype {weight.dtype}, the weights', but got {input.dtype}"
+            )
         return function(input, hx, weight, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
@@ -334,7 +390,13 @@ class RNNCell(RNNCellBase):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None, dtype: Any = None
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: Any = None,
+        dtype: Any = None,
     ) -> None:
         super().__init__(input_size, hidden_size, bias, 1, device, dtype)
         self.nonlinearity = nonlinearity
@@ -342,7 +404,9 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        return self._step(networks.rnn_tanh_cell if self.nonlinearity == "tanh" else networks.rnn_relu_cell, input, hx, 1)
+        return self._step(
+            networks.rnn_tanh_cell if self.nonlinearity == "tanh" else networks.rnn_relu_cell, input, hx, 1
+        )
 
 
 class LSTMCell(RNNCellBase):
@@ -351,7 +415,9 @@ class LSTMCell(RNNCellBase):
     Shape: input :math:`(N, I)` or :math:`(I)`, each state :math:`(N, H)` or :math:`(H)`; zero if not given.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -364,7 +430,9 @@ class GRUCell(RNNCellBase):
     Shape: input :math:`(N, I)` or :math:`(I)`, state and output :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:

@@ -33,7 +33,9 @@ class PackedSequence(_PackedFields):
 
     __slots__ = ()
 
-    def __new__(cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None, unsorted_indices: Any = None) -> Any:
+    def __new__(
+        cls, data: Any, batch_sizes: Any = None, sorted_indices: Any = None, unsorted_indices: Any = None
+    ) -> Any:
         if batch_sizes is None:
             if not isinstance(data, (list, tuple)) or len(data) != 2:
                 raise TypeError("PackedSequence takes data and batch_sizes, or one pair of them")
@@ -45,7 +47,11 @@ class PackedSequence(_PackedFields):
     def to(self, *args: Any, **kwargs: Any) -> PackedSequence:
         """The same sequences with ``data`` in another dtype."""
         data = self.data.to(*args, **kwargs)
-        return self if data is self.data else type(self)(data, self.batch_sizes, self.sorted_indices, self.unsorted_indices)
+        return (
+            self
+            if data is self.data
+            else type(self)(data, self.batch_sizes, self.sorted_indices, self.unsorted_indices)
+        )
 
     def cpu(self, *args: Any, **kwargs: Any) -> PackedSequence:
         return self
@@ -54,7 +60,9 @@ class PackedSequence(_PackedFields):
         return self.to("cuda")
 
     def pin_memory(self) -> PackedSequence:
-        return type(self)(self.data.pin_memory(), self.batch_sizes, self.sorted_indices, self.unsorted_indices)
+        return type(self)(
+            self.data.pin_memory(), self.batch_sizes, self.sorted_indices, self.unsorted_indices
+        )
 
     def is_pinned(self) -> bool:
         return False
@@ -100,7 +108,9 @@ def invert_permutation(permutation: Any) -> Any:
     return wrap(inverse)
 
 
-def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True) -> PackedSequence:
+def pack_padded_sequence(
+    input: Tensor, lengths: Any, batch_first: bool = False, enforce_sorted: bool = True
+) -> PackedSequence:
     """Pack a padded batch (T, N, *) of sequences, or (N, T, *) with ``batch_first``.
 
     ``lengths`` are in decreasing order, unless ``enforce_sorted=False``. Raises ``RuntimeError`` on a length below 1, one
@@ -111,20 +121,26 @@ def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
     if not enforce_sorted:
         order = np.argsort(-sizes, kind="stable")
         sizes = sizes[order]
-        input = input.index_select(0 if batch_first else 1, wrap(order))  # type: ignore[attr-defined]
+        input = input.index_select(0 if batch_first else 1, wrap(order))
     if batch_first:
-        input = input.transpose(0, 1)  # type: ignore[attr-defined]
+        input = input.transpose(0, 1)
     if len(sizes) != input.shape[1]:
-        raise RuntimeError(f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={input.shape[1]})")
+        raise RuntimeError(
+            f"Expected `len(lengths)` to be equal to batch_size, but got {len(sizes)} (batch_size={input.shape[1]})"
+        )
     if len(sizes) == 0 or sizes.min() <= 0:
-        raise RuntimeError(f"Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0: {sizes.tolist()}")
+        raise RuntimeError(
+            f"Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0: {sizes.tolist()}"
+        )
     if np.any(np.diff(sizes) > 0):
         raise RuntimeError(
-            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass `enforce_sorted=False` to "
-            "pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do not need ONNX exportability."
+            "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
+            "`enforce_sorted=False` to pack_padded_sequence and pack_sequence, which then sort the sequences."
         )
     if sizes[0] > input.shape[0]:
-        raise RuntimeError(f"a length of {sizes[0]} is more than the {input.shape[0]} steps of the padded input")
+        raise RuntimeError(
+            f"a length of {sizes[0]} is more than the {input.shape[0]} steps of the padded input"
+        )
     batch_sizes = (sizes[None, :] > np.arange(sizes[0])[:, None]).sum(axis=1)
     steps, rows = np.nonzero(np.arange(input.shape[1])[None, :] < batch_sizes[:, None])
     data = input[wrap(steps), wrap(rows)]
@@ -132,7 +148,10 @@ def pack_padded_sequence(input: Tensor, lengths: Any, batch_first: bool = False,
 
 
 def pad_packed_sequence(
-    sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
+    sequence: PackedSequence,
+    batch_first: bool = False,
+    padding_value: float = 0.0,
+    total_length: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Undo the packing: (padded batch, lengths), in the user's order; padded to ``total_length`` if that is given."""
     sizes = sequence.batch_sizes._a
@@ -154,10 +173,14 @@ def pad_packed_sequence(
     return (padded.transpose(0, 1) if batch_first else padded), lengths
 
 
-def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right") -> Tensor:
+def pad_sequence(
+    sequences: Any, batch_first: bool = False, padding_value: float = 0.0, padding_side: str = "right"
+) -> Tensor:
     """Sequences (L, *) of several lengths as one tensor (T, N, *), or (N, T, *) with ``batch_first``."""
     if not isinstance(sequences, Iterable):
-        raise RuntimeError(f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}")
+        raise RuntimeError(
+            f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}"
+        )
     if padding_side not in ("left", "right"):
         raise ValueError(f"padding_side must be 'left' or 'right', but got {padding_side!r}")
     sequences = sequences.unbind(0) if isinstance(sequences, Tensor) else tuple(sequences)
@@ -168,17 +191,19 @@ def pad_sequence(sequences: Any, batch_first: bool = False, padding_value: float
     padded = ops.full((len(sequences), longest, *rest), padding_value, dtype=sequences[0].dtype)
     for i, s in enumerate(sequences):
         if s.shape[1:] != rest:
-            raise RuntimeError(f"sequences must agree in all dimensions but the first: got {list(s.shape)} and {list(sequences[0].shape)}")
+            raise RuntimeError(
+                f"sequences must agree in all dimensions but the first: got {list(s.shape)} and {list(sequences[0].shape)}"
+            )
         if padding_side == "right":
             padded[i, : len(s)] = s
         else:
             padded[i, longest - len(s) :] = s
-    return padded if batch_first else padded.transpose(0, 1)  # type: ignore[attr-defined]
+    return padded if batch_first else padded.transpose(0, 1)
 
 
 def unpad_sequence(padded_sequences: Tensor, lengths: Any, batch_first: bool = False) -> list[Tensor]:
     """The sequences that :func:`pad_sequence` padded."""
-    batch = padded_sequences if batch_first else padded_sequences.transpose(0, 1)  # type: ignore[attr-defined]
+    batch = padded_sequences if batch_first else padded_sequences.transpose(0, 1)
     return [s[: int(n)] for s, n in zip(batch, lengths, strict=True)]
 
 

@@ -1,0 +1,152 @@
+"""Functions of one tensor, element by element: a table of names with the derivative's product with a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina import _dtypes
+from lamina._dtypes import SCALAR_NAME
+from lamina.autograd.graph import Op, Variable
+from lamina.engine import kernels as k
+from lamina.ops.operands import floating, store, store_or_return, zeros_like
+
+
+def _one(name: str, rule: Any, doc: str, of_output: bool = False, floats: bool = True) -> Callable[..., Any]:
+    """A function of one tensor: its kernel has its name; ``rule(g, x)`` (or of the output) is the gradient."""
+    kernel = getattr(k, name)
+
+    class _Unary(Op):
+        elementwise = True
+        keeps_output = of_output
+
+        @staticmethod
+        def forward(ctx, x):
+            if not of_output:
+                ctx.save(x)
+            return kernel(floating(x) if floats else x._a)
+
+        @staticmethod
+        def backward(ctx, grad):
+            return rule(grad, ctx.output if of_output else ctx.saved[0])
+
+    _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
+    _Unary.__doc__ = doc
+    apply = _Unary.apply
+
+    def function(input: Any, *, out: Any = None) -> Any:
+        if not isinstance(input, Variable):
+            raise TypeError(
+                f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
+            )
+        r = apply(input)
+        return r if out is None else store(out, r)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = doc
+    return function
+
+
+def _flat(grad: Any, x: Any) -> Any:
+    """The gradient of a step function: zero."""
+    return zeros_like(grad)
+
+
+_LN2, _LN10 = float(np.log(2)), float(np.log(10))
+
+sign: Any
+cos: Any
+cosh: Any
+conj: Any
+neg = _one("neg", lambda g, x: -g, "−x", floats=False)
+abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False)  # noqa: A001
+sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
+exp = _one("exp", lambda g, y: g * y, "eˣ", of_output=True)
+exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", of_output=True)
+expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", of_output=True)
+log = _one("log", lambda g, x: g / x, "The natural logarithm")
+log2 = _one("log2", lambda g, x: g / (x * _LN2), "The logarithm to base 2")
+log10 = _one("log10", lambda g, x: g / (x * _LN10), "The logarithm to base 10")
+log1p = _one("log1p", lambda g, x: g / (x + 1), "log(1 + x)")
+sqrt = _one("sqrt", lambda g, y: g / (y * 2), "√x", of_output=True)
+rsqrt = _one("rsqrt", lambda g, y: g * (-0.5) * y**3, "1/√x", of_output=True)
+square = _one("square", lambda g, x: g * (x * 2), "x²", floats=False)
+reciprocal = _one("reciprocal", lambda g, y: -g * y * y, "1/x", of_output=True)
+sin = _one("sin", lambda g, x: g * cos(x), "sin x")
+cos = _one("cos", lambda g, x: -g * sin(x), "cos x")
+tan = _one("tan", lambda g, y: g * (y * y + 1), "tan x", of_output=True)
+asin = _one("asin", lambda g, x: g * rsqrt(1 - x * x), "arcsin x")
+acos = _one("acos", lambda g, x: -g * rsqrt(1 - x * x), "arccos x")
+atan = _one("atan", lambda g, x: g / (x * x + 1), "arctan x")
+sinh = _one("sinh", lambda g, x: g * cosh(x), "sinh x")
+cosh = _one("cosh", lambda g, x: g * sinh(x), "cosh x")
+asinh = _one("asinh", lambda g, x: g * rsqrt(x * x + 1), "arsinh x")
+acosh = _one("acosh", lambda g, x: g * rsqrt(x * x - 1), "arcosh x")
+atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
+floor = _one("floor", _flat, "The largest integer ≤ x", floats=False)
+ceil = _one("ceil", _flat, "The smallest integer ≥ x", floats=False)
+trunc = _one("trunc", _flat, "x without its fraction", floats=False)
+erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt")
+erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)")
+erfinv = _one(
+    "erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", of_output=True
+)
+conj = _one("conj", lambda g, x: conj(g), "The complex conjugate", floats=False)
+deg2rad = _one("deg2rad", lambda g, x: g * float(np.pi / 180), "x·π/180")
+rad2deg = _one("rad2deg", lambda g, x: g * float(180 / np.pi), "x·180/π")
+fix, sgn, negative, absolute = trunc, sign, neg, abs
+arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
+
+
+class Round(Op):
+    """The nearest integer, halves to even;   dL/dx = 0"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, decimals):
+        return x._a.copy() if x._a.dtype.kind in "iu" and decimals >= 0 else k.round(x._a, decimals)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return zeros_like(grad), None
+
+
+def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:  # noqa: A001
+    """The nearest integer (halves to even), or the nearest multiple of 10^−decimals."""
+    r = Round.apply(input, decimals)
+    return r if out is None else store(out, r)
+
+
+def frac(input: Any, *, out: Any = None) -> Any:
+    """x − trunc(x), of floating-point tensors."""
+    if input._a.dtype.kind != "f":
+        raise NotImplementedError(
+            f'"frac_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[input._a.dtype]]!r}'
+        )
+    return store_or_return(out, input - trunc(input))
+
+
+def positive(input: Any) -> Any:
+    """The tensor itself; a bool tensor raises ``RuntimeError``."""
+    if input._a.dtype.kind == "b":
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
+
+
+FUNCTIONS = (
+    "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt",
+    "square", "reciprocal", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+    "atanh", "floor", "ceil", "trunc", "round", "frac", "erf", "erfc", "erfinv", "conj", "deg2rad",
+    "rad2deg", "fix", "sgn", "negative", "absolute", "arcsin", "arccos", "arctan", "arcsinh", "arccosh",
+    "arctanh", "positive",
+)  # fmt: skip
+METHODS = FUNCTIONS
+INPLACE = (
+    "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt",
+    "square", "reciprocal", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
+    "atanh", "floor", "ceil", "trunc", "round", "frac", "erf", "erfc", "erfinv", "sgn", "negative",
+    "absolute",
+)  # fmt: skip
