@@ -3,7 +3,6 @@
 Run it with ``python examples/digits.py``: about 99 % of the digits it never saw are read correctly.
 """
 
-import numpy as np
 from sklearn.datasets import load_digits
 
 import lamina as torch
@@ -47,7 +46,7 @@ def accuracy(model: nn.Module, data: TensorDataset) -> float:
         return (model(images).argmax(dim=1) == labels).float().mean().item()
 
 
-def main(epochs: int = 15, checkpoint: str = "digits.npz") -> float:
+def main(epochs: int = 15, checkpoint: str = "digits.pt") -> float:
     torch.manual_seed(0)
     train, test = load()
     model = network()
@@ -63,11 +62,9 @@ def main(epochs: int = 15, checkpoint: str = "digits.npz") -> float:
             optimizer.step()
         print(f"epoch {epoch:2}: last loss {loss.item():.4f}, test accuracy {accuracy(model, test):.2%}")
 
-    # The weights are named arrays: any format that holds those can keep them.
-    np.savez(checkpoint, **{name: value.numpy() for name, value in model.state_dict().items()})
+    torch.save(model.state_dict(), checkpoint)  # PyTorch loads this file as well
     again = network()
-    with np.load(checkpoint) as saved:
-        again.load_state_dict({name: torch.from_numpy(saved[name]) for name in saved.files})
+    again.load_state_dict(torch.load(checkpoint))
     return accuracy(again, test)
 
 

@@ -53,7 +53,7 @@ def error(forecast: torch.Tensor, truth: torch.Tensor) -> float:
     return ((forecast - truth) ** 2).mean().sqrt().item()
 
 
-def main(epochs: int = 12, checkpoint: str = "sequence.npz") -> tuple[float, float]:
+def main(epochs: int = 12, checkpoint: str = "sequence.pt") -> tuple[float, float]:
     torch.manual_seed(0)
     train, test = load()
     windows, truth = test.tensors
@@ -72,10 +72,9 @@ def main(epochs: int = 12, checkpoint: str = "sequence.npz") -> tuple[float, flo
         with torch.no_grad():
             print(f"epoch {epoch:2}: test error {error(model(windows), truth):.3f} °C")
 
-    np.savez(checkpoint, **{name: value.numpy() for name, value in model.state_dict().items()})
+    torch.save(model.state_dict(), checkpoint)
     again = Forecaster().eval()
-    with np.load(checkpoint) as saved:
-        again.load_state_dict({name: torch.from_numpy(saved[name]) for name in saved.files})
+    again.load_state_dict(torch.load(checkpoint))
     with torch.no_grad():
         return error(again(windows), truth), error(windows[:, -1, REGION], truth)
 

@@ -12,7 +12,7 @@ for module in ("matplotlib", "PIL", "pywt", "sklearn", "tqdm"):
 from PIL import Image
 
 from lamina import demo
-from lamina.demo import digits, photo, sequence, training
+from lamina.demo import digits, photo, sequence
 
 
 def pixels(path):
@@ -37,11 +37,10 @@ def test_demo_draws_each_part(quick_demo, name):
 
 @pytest.mark.parametrize("part, model", [("digits", digits.network), ("sequence", sequence.Forecaster)])
 def test_demo_saves_weights_that_load_again(quick_demo, part, model):
-    with np.load(quick_demo / f"{part}.npz") as saved:
-        loaded = training.load(model(), quick_demo / f"{part}.npz").state_dict()
-        assert list(loaded) == saved.files
-        for name, value in loaded.items():
-            np.testing.assert_array_equal(value.numpy(), saved[name])
+    saved, fresh = lamina.load(quick_demo / f"{part}.pt"), model()
+    assert str(fresh.load_state_dict(saved)) == "<All keys matched successfully>"
+    for name, value in fresh.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), saved[name].numpy())
 
 
 def test_outline_kernel_answers_at_edges_only():

@@ -449,10 +449,10 @@ def test_many_copies_of_one_long_string():
     with modest(20):
         refused(checkpoint(items(shared, *[name("builtins", "set") + b"h\x05\x85R"] * 5000)), match="size warrants")
     attributes = DICT + b"(" + b"".join(text(f"a{i}") + NONE for i in range(5000)) + b"uq\x05"
-    with modest(20):
+    with modest(50):  # all copies would take 300 MB each
         refused(checkpoint(items(attributes, *[ORDERED + b"h\x05b"] * 5000)), match="size warrants")
         one = call(WITH_STATE, tensor(), TRUE, ORDERED, b"h\x05")
-        refused(checkpoint(items(attributes, *[one] * 300)), match="size warrants")
+        refused(checkpoint(items(attributes, *[one] * 1000)), match="size warrants")
     assert len(load(checkpoint(items(long, *[b"h\x05"] * 10_000)))) == 10_001  # one string, many references
 
 

@@ -59,9 +59,10 @@ def run(folder: Path, epochs: int) -> str:
         lr=2e-3,
         title="digits CNN",
     )
-    weights = folder / "digits.npz"
-    training.save(model, weights)
-    again = training.load(network(), weights)
+    weights = folder / "digits.pt"
+    torch.save(model.state_dict(), weights)
+    again = network().eval()
+    again.load_state_dict(torch.load(weights))
     with torch.no_grad():
         read = again(images).argmax(dim=1)
     right = (read == labels).float().mean().item()

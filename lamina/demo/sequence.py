@@ -65,10 +65,12 @@ def run(folder: Path, epochs: int) -> str:
         model, nn.MSELoss(), train, lambda model: error(model(windows), truth),
         epochs=epochs, batch_size=32, lr=5e-3, title="El Niño LSTM",
     )  # fmt: skip
-    weights = folder / "sequence.npz"
-    training.save(model, weights)
+    weights = folder / "sequence.pt"
+    torch.save(model.state_dict(), weights)
+    again = Forecaster().eval()
+    again.load_state_dict(torch.load(weights))
     with torch.no_grad():
-        forecast = training.load(Forecaster(), weights)(windows)
+        forecast = again(windows)
     ours, unchanged = error(forecast, truth), error(windows[:, -1, REGION], truth)
 
     picture = draw(history, dates, truth, forecast, ours, unchanged, folder / "sequence.png")

@@ -1,12 +1,10 @@
-"""What the two networks of the demo share: the training loop, and weights that are saved and loaded again."""
+"""What the two networks of the demo share: the training loop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 import lamina as torch
@@ -58,15 +56,3 @@ def fit(
             history.loss.append(sum(losses) / len(losses))
             bar.set_postfix(loss=f"{history.loss[-1]:.4f}", test=f"{history.score[-1]:.4f}")
     return history
-
-
-def save(model: nn.Module, path: Path) -> None:
-    """Write a model's weights as named arrays (``.npz``)."""
-    np.savez(path, **{name: value.numpy() for name, value in model.state_dict().items()})
-
-
-def load(model: nn.Module, path: Path) -> nn.Module:
-    """Read weights that ``save`` wrote into a model of the same shape, and return it ready for use."""
-    with np.load(path) as arrays:
-        model.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-    return model.eval()
