@@ -15,6 +15,7 @@ import pytest
 from test_serialization import _torch, grid, network, same, saved
 
 import lamina
+from lamina import _dtypes
 from lamina.serialization import archive
 
 # -- settings ------------------------------------------------------------------------------------------------------
@@ -297,3 +298,23 @@ def test_a_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lamina.save([1], "file.pt")
     assert lamina.load("file.pt") == [1] and os.listdir() == ["file.pt"]
+
+
+# -- safetensors ---------------------------------------------------------------------------------------------------
+
+
+def test_safetensors(tmp_path):
+    pytest.importorskip("safetensors", reason="the safetensors extra is not installed")
+    path = tmp_path / "model.safetensors"
+    model = network(lamina)
+    lamina.serialization.save_safetensors(model.state_dict(), path, {"format": "pt"})
+    r = lamina.serialization.load_safetensors(path)
+    assert str(model.load_state_dict(r)) == "<All keys matched successfully>"
+    for name, value in model.state_dict().items():
+        same(r[name], value)
+    tensors = {d.name: lamina.ones(2, 3, dtype=d).t() for d in _dtypes.ALL if not d.is_complex}
+    tensors |= {"zero": lamina.tensor(0.0), "none": lamina.ones(0, 3), "grad": lamina.ones(2, requires_grad=True)}
+    lamina.serialization.save_safetensors(tensors, path)
+    for name, value in lamina.serialization.load_safetensors(path).items():
+        same(value, tensors[name].detach().contiguous())
+        value.zero_()  # it is not read-only

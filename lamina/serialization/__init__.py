@@ -12,13 +12,15 @@ A checkpoint is a zip archive: ``data.pkl`` is a pickle of the object, in which 
 ``storage``    the memory of tensors, on both sides
 ``archive``    the zip archive, on both sides
 ``legacy``     the format before PyTorch 1.6, for reading
+``hub``        the safetensors format, through its own package
 =============  ===========================================================================================
 """
 
 from __future__ import annotations
 
+from lamina.serialization.hub import load_safetensors, save_safetensors
 from lamina.serialization.loading import load
 from lamina.serialization.saving import save
 from lamina.serialization.storage import Storage
 
-__all__ = ["Storage", "load", "save"]
+__all__ = ["Storage", "load", "load_safetensors", "save", "save_safetensors"]

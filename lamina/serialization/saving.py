@@ -52,7 +52,7 @@ def save(
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
     pickler = Pickler()
     program = pickler.dump(obj)  # before any file is touched
-    with _replacing(os.fspath(f)) if path else nullcontext(f.write) as write:
+    with replacing(os.fspath(f)) if path else nullcontext(f.write) as write:
         _write(program, pickler.blocks, write)
 
 
@@ -67,7 +67,7 @@ def _write(program: bytes, blocks: list[Block], write: Callable[[Any], Any]) -> 
 
 
 @contextmanager
-def _replacing(path: str) -> Iterator[Callable[[Any], Any]]:
+def replacing(path: str) -> Iterator[Callable[[Any], Any]]:
     """A ``write`` function into a new file beside ``path``, which takes its place if all goes well.
 
     The new file has the permissions that ``open(path, "wb")`` would leave, and a link stays a link. What is not a regular
