@@ -146,6 +146,8 @@ class _Geometry:
         self.pointwise = groups == 1 and max(*w[2:], *self.stride) == 1 and max(map(max, padding)) <= 0 and min(before) == 0
         self.usable = 0 not in (*x, *self.y, *w) and all(hi + t > 0 for hi, t in zip(after, stride, strict=True))
         self.large = prod(self.y) >= SMALL
+        self.in_vectors = x[1] // groups % 8 == 0 and w[0] // groups % 8 == 0
+        self.wide = max(x[1] * self.x[-1], w[0] * self.y[-1]) >= WIDE_ROW
 
     def lifted(self, values: Ints) -> Ints:
         """A shape or strides (n, c, *spatial) with a height if there is none; the stride of a single row is free."""
@@ -314,7 +316,7 @@ def _backward_input(
         product = _pixel_product(g.y_shape, grad_strides, g.x_shape, (o, c), with_bias)
         if product is not None:
             return product
-    layouts = _input_layouts(g)
+    layouts = _input_layouts(g, _plain(g.y_shape, grad_strides))
     pd = fused = _transposed_with_bias(g) if with_bias and layouts[0] == "last" else None
     if pd is None:
         hint = g.hint()
@@ -353,12 +355,15 @@ def _backward_input(
     return run
 
 
-def _input_layouts(g: _Geometry) -> tuple[str, ...]:
+def _input_layouts(g: _Geometry, plain: bool = False) -> tuple[str, ...]:
+    """In order of preference; ``plain``: the gradient lies in plain order."""
     if g.groups == 1 and g.large:
-        if max(g.stride) > 1 and g.channels <= 7 or g.channels <= 2 and g.outputs >= 6:
+        if max(g.stride) > 1 and g.channels <= 7 or g.channels <= (3 if plain else 2) and g.outputs >= 6:
             return "plain", "last", "any"
         if g.channels > 4 and g.channels % 8 and g.outputs >= 8:
             return "any", "last", "plain"
+    if g.groups > 1 and g.in_vectors and g.wide:
+        return "any", "last", "plain"
     return "last", "any", "plain"
 
 
@@ -426,7 +431,7 @@ def _backward_weight(
         arrays = layout(g.x), any_desc(g.w), None, layout(g.y)
         return primitive("convolution_backward_weights", abi.CONVOLUTION_DIRECT, *arrays, *g.windows, hint)
 
-    p = plan(first(make, _weight_layouts(g)), abi.SRC, abi.DIFF_DST, abi.DIFF_WEIGHTS)
+    p = plan(first(make, _weight_layouts(g, _plain(g.y_shape, grad_strides))), abi.SRC, abi.DIFF_DST, abi.DIFF_WEIGHTS)
     if p is None:
         return None
     move_x = bring(lying(g.x, g.lifted(x_strides)), p.desc(abi.SRC))
@@ -453,12 +458,12 @@ def _backward_weight(
     return run
 
 
-def _weight_layouts(g: _Geometry) -> tuple[str, ...]:
+def _weight_layouts(g: _Geometry, plain: bool = False) -> tuple[str, ...]:
+    """In order of preference; ``plain``: the gradient lies in plain order."""
     if len(g.kernel) == 2 and prod(g.kernel) > 1:
         if max(g.dilation) > 1:
             return "plain", "last", "any"
-        whole_vectors = g.groups == 1 and g.channels % 8 == 0 and g.outputs % 8 == 0
-        if whole_vectors and max(g.channels * g.x[-1], g.outputs * g.y[-1]) >= WIDE_ROW:
+        if g.in_vectors and g.wide or plain and g.large and 1 < g.channels <= 3 and g.outputs % 8 == 0:
             return "any", "last", "plain"
     return "last", "any", "plain"
 
@@ -499,10 +504,10 @@ def _pixel_products(g: _Geometry, x_strides: Ints, grad_strides: Ints) -> Any:
 
 @plans
 def _all_last(x: Ints, w: Ints, settings: Settings) -> bool:
-    """Whether all of a convolution's kernels are at their best on channels-last arrays."""
+    """Whether all of a convolution's kernels are at their best on channels-last arrays, whatever the arrays' own order."""
     g = _Geometry(x, w, settings)
     chosen = (_forward_layouts(g), _input_layouts(g), _weight_layouts(g))
-    return not g.pointwise and all(layouts[0] == "last" for layouts in chosen)
+    return g.channels > 4 and not g.pointwise and all(layouts[0] == "last" for layouts in chosen)
 
 
 @plans
@@ -519,13 +524,14 @@ def _row_sums(shape: Ints, strides: Ints) -> Any:
         blocks = n * pixels // max(size, 1)
         given, ones, found = (blocks, size, channels), (1, 1, size), (blocks, 1, channels)
         given_arg, ones_arg = abi.WEIGHTS, abi.SRC
-        parts_shape, over = (blocks, channels), (0,)
+        shape_of_parts: Ints = (blocks, channels)
+        over: Ints = (0,)
     elif _plain(shape, strides):
         size = next((k for k in range(min(512, pixels), 15, -1) if pixels % k == 0), 0)
         rows = n * channels * pixels // max(size, 1)
         given, ones, found = (1, rows, size), (1, size, 1), (1, rows, 1)
         given_arg, ones_arg = abi.SRC, abi.WEIGHTS
-        parts_shape, over = (n, channels, rows // (n * channels)), (0, 2)
+        shape_of_parts, over = (n, channels, rows // (n * channels)), (0, 2)
     else:
         return None
     if not size:
@@ -538,7 +544,7 @@ def _row_sums(shape: Ints, strides: Ints) -> Any:
     execute = p.run
 
     def run(grad: ndarray) -> ndarray:
-        parts = np.empty(parts_shape, F32)
+        parts = np.empty(shape_of_parts, F32)
         execute(grad, parts)
         return parts.sum(over)
 
