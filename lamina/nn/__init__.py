@@ -16,9 +16,12 @@ from lamina.nn.modules.loss import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
+from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
+from lamina.nn.modules.shuffle import *  # noqa: F403
+from lamina.nn.modules.sparse import *  # noqa: F403
 from lamina.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [

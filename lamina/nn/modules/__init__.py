@@ -14,9 +14,12 @@ from lamina.nn.modules import (
     loss_pointwise,
     module,
     normalization,
+    padding,
     piecewise,
     pooling,
     rnn,
+    shuffle,
+    sparse,
 )
 from lamina.nn.modules.activation import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
@@ -29,9 +32,12 @@ from lamina.nn.modules.loss import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
+from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
+from lamina.nn.modules.shuffle import *  # noqa: F403
+from lamina.nn.modules.sparse import *  # noqa: F403
 
 # Each family names its layers. Written out, so that a type checker and an editor see them too.
 __all__ = [*module.__all__]
@@ -41,10 +47,13 @@ __all__ += flatten.__all__
 __all__ += activation.__all__
 __all__ += piecewise.__all__
 __all__ += conv.__all__
+__all__ += padding.__all__
+__all__ += shuffle.__all__
 __all__ += pooling.__all__
 __all__ += batchnorm.__all__
 __all__ += normalization.__all__
 __all__ += dropout.__all__
 __all__ += rnn.__all__
+__all__ += sparse.__all__
 __all__ += loss.__all__
 __all__ += loss_pointwise.__all__

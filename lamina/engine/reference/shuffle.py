@@ -1,0 +1,42 @@
+"""Channels exchanged with pixels, and channels among themselves."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+
+__all__ = ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle"]
+
+ndarray = np.ndarray
+
+
+# One strided copy for each of the r² places of a block: NumPy copies a transposed array in runs of its last axis, which
+# would be no longer than r.
+
+
+def pixel_shuffle(x: ndarray, r: int) -> ndarray:
+    """(*, C·r², H, W) to (*, C, H·r, W·r): each r² channels become blocks of r by r pixels."""
+    lead, (c, h, w) = x.shape[:-3], x.shape[-3:]
+    parts = x.reshape(*lead, c // r**2, r, r, h, w)
+    y = np.empty((*lead, c // r**2, h * r, w * r), x.dtype)
+    for i, j in product(range(r), repeat=2):
+        y[..., i::r, j::r] = parts[..., i, j, :, :]
+    return y
+
+
+def pixel_unshuffle(x: ndarray, r: int) -> ndarray:
+    """(*, C, H·r, W·r) to (*, C·r², H, W): the way back."""
+    lead, (c, h, w) = x.shape[:-3], x.shape[-3:]
+    y = np.empty((*lead, c, r, r, h // r, w // r), x.dtype)
+    for i, j in product(range(r), repeat=2):
+        y[..., i, j, :, :] = x[..., i::r, j::r]
+    return y.reshape(*lead, c * r**2, h // r, w // r)
+
+
+def channel_shuffle(x: ndarray, groups: int) -> ndarray:
+    """(N, C, *) with channel number i of group j moved to place i·groups + j."""
+    if x.size == 0:
+        return x.copy()
+    n, c = x.shape[:2]
+    return x.reshape(n, groups, c // groups, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
