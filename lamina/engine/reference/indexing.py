@@ -92,7 +92,7 @@ def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, in
     return y
 
 
-_WIDE = 512  # from this width on, a loop over the rows costs less than an index for each element
+_WIDE = 128  # from this width on, whole rows at a time cost less than an index for each element
 
 
 def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
@@ -101,13 +101,29 @@ def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
     if not values.size:
         return
     if width >= _WIDE:
-        for i, v in zip(rows.tolist(), values, strict=True):
-            row = y[i]
-            np.add(row, v, row)
+        _add_in_waves(y, rows, values)
         return
     if width > 1:
         rows = (rows[:, None] * width + np.arange(width)).reshape(-1)
     np.add.at(y.reshape(-1), rows, values.reshape(-1))  # with one vector of indices NumPy is fast
+
+
+def _add_in_waves(y: ndarray, rows: ndarray, values: ndarray) -> None:
+    """Add the first value of each row, then the second of each that has one, and so on: within a wave no row repeats."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
+    counts = np.diff(np.append(starts, len(rows)))
+    most_first = np.argsort(-counts, kind="stable")
+    starts, counts = starts[most_first], counts[most_first]
+    places = ordered[starts]
+    wave, n = 0, len(places)
+    while n > 8:
+        y[places[:n]] += values[order[starts[:n] + wave]]
+        wave += 1
+        n = int(np.searchsorted(-counts, -wave))  # how many occur more often than that
+    for i in range(n):  # a few rows may occur very often
+        y[places[i]] += np.add.reduce(values[order[starts[i] + wave : starts[i] + counts[i]]], axis=0)
 
 
 # -- slices along one axis -----------------------------------------------------------------------------------
