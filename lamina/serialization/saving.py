@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import secrets
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -85,7 +84,7 @@ def replacing(path: str) -> Iterator[Callable[[Any], Any]]:
             raise PermissionError(13, os.strerror(13), path)
         mode = stat.S_IMODE(now.st_mode) & 0o777
     folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".lamina-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".lamina-{os.urandom(8).hex()}.tmp")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except FileNotFoundError as error:
