@@ -323,6 +323,16 @@ def test_nan_and_infinity_reach_the_result(each_engine, value):
     compare(lambda m, x, w: m.nn.functional.conv_transpose2d(x, w, stride=2), x, w[:3], rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("groups", [4, 16])
+def test_nan_and_infinity_stay_in_their_group(each_engine, groups, value):
+    x, w = normal(2, 16, 8, 8), normal(16, 16 // groups, 3, 3)
+    x[0, 5, 4, 4] = value
+    compare(lambda m, x, w: m.nn.functional.conv2d(x, w, groups=groups), x, w, rtol=1e-5, atol=1e-4)
+    clean = F.conv2d(lamina.from_numpy(x), lamina.from_numpy(w), groups=groups).numpy()
+    assert np.isfinite(clean[0, :4]).all() and np.isfinite(clean[1]).all() and not np.isfinite(clean[0, 4:8]).all()
+
+
 @pytest.mark.parametrize(
     "write",
     [

@@ -13,8 +13,9 @@ Where something else wins is a matter of measurement (one core of an AVX2 machin
 * a first layer whose output channels do not fill the vectors, in blocked arrays (1 to 6 channels, 5x5: 0.73/0.60);
 * groups too narrow for the vectors, merged, their weights side by side with zeros between (32 groups of 4 channels, 3x3:
   7.8/3.0);
-* the gradient to the input of a dilated depthwise convolution, as a convolution with the weight turned round (64 channels,
-  3x3: 6.8/0.34);
+* a depthwise convolution in three dimensions, plane by plane (see ``conv_planes.py``);
+* the gradient to the input of a dilated or three-dimensional depthwise convolution, as a convolution with the weight turned
+  round (64 channels, 3x3, dilated: 6.8/0.34);
 * the gradient to the bias, as a product with ones (8x128x56²: 2.49/0.25);
 * a convolution of single pixels, as a matrix product where its input lies in plain order (16x256x28² to 128: 12.2/9.8), and
   so the gradient to its weight in any order (11.4/10.2).
@@ -30,7 +31,7 @@ import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
-from lamina.engine.onednn import abi, core
+from lamina.engine.onednn import abi, conv_planes, core
 from lamina.engine.onednn.core import (
     F32,
     Desc,
@@ -196,10 +197,6 @@ def _forward(x: Ints, x_strides: Ints, w: Ints, w_strides: Ints, with_bias: bool
     p = plan(pd, abi.SRC, abi.WEIGHTS, abi.DST, *((abi.BIAS,) if with_bias else ()))
     if p is None:
         return None
-    if g.groups > 1 and "gemm" in core.implementation(p.pd):
-        merged = _merged(g, x_strides, with_bias)
-        if merged is not None:
-            return merged
     move = bring(lying(g.x, g.lifted(x_strides)), p.desc(abi.SRC))
     arrange = arranger(core.strided_desc(g.w, g.weight(w_strides)), p.desc(abi.WEIGHTS))
     room, finish = results(g.y_shape, p.desc(abi.DST), g.y)
@@ -217,6 +214,8 @@ def _forward(x: Ints, x_strides: Ints, w: Ints, w_strides: Ints, with_bias: bool
         return y if finish is None else finish(y)
 
     run.implementation = core.implementation(p.pd)  # type: ignore[attr-defined]
+    if g.groups > 1 and "gemm" in core.implementation(p.pd):
+        return conv_planes.forward(g) or _merged(g, x_strides, with_bias, run) or run
     return run
 
 
@@ -262,36 +261,34 @@ def _plain(shape: Ints, strides: Ints) -> bool:
     return all(n == 1 or s == c for n, s, c in zip(shape, strides, in_bytes(core.c_strides(shape)), strict=True))
 
 
-def _merged(g: _Geometry, x_strides: Ints, with_bias: bool) -> Any:
-    """The same convolution with so many groups put together that their channels fill vectors; ``None`` if it is no gain."""
+def _merged(g: _Geometry, x_strides: Ints, with_bias: bool, exact: Any) -> Any:
+    """The same convolution with so many groups put together that their channels fill vectors; ``None`` if it is no gain.
+
+    An infinity or NaN of one group, times the zeros between, would reach the results of the groups merged with it. So
+    unless all results are finite, they are computed again by ``exact``.
+    """
     outputs, inputs, kernel = g.outputs // g.groups, g.channels // g.groups, g.w_shape[2:]
     fitting = (m for m in (2, 4, 8) if g.groups % m == 0 and m * outputs % 8 == 0 and m * inputs % 8 == 0)
     many = next(fitting, None)
     if many is None:
         return None
+    shape = (g.outputs, many * inputs, *kernel)
+    inner = _forward[g.x_shape, x_strides, shape, in_bytes(core.c_strides(shape)), with_bias, (*g.settings[:3], g.groups // many)]
+    if inner is None or "gemm" in inner.implementation:
+        return None
+    sums = _row_sums[g.y_shape, in_bytes(core.channels_last_strides(g.y_shape))] or np.sum
+    name = f"{many} of {g.groups} groups"
 
     def merge(w: ndarray) -> ndarray:
         apart = w.reshape(-1, many, outputs, inputs, *kernel)
         together = np.zeros((len(apart), many, outputs, many, inputs, *kernel), F32)
         for i in range(many):
             together[:, i, :, i] = apart[:, i]
-        return together.reshape(g.outputs, many * inputs, *kernel)
-
-    shape = (g.outputs, many * inputs, *kernel)
-    settings = (*g.settings[:3], g.groups // many)
-    return _with_another_weight(g.x_shape, x_strides, shape, with_bias, settings, f"{many} of {g.groups} groups", merge)
-
-
-def _with_another_weight(
-    x: Ints, x_strides: Ints, w: Ints, with_bias: bool, settings: Settings, name: str, make: Callable[[ndarray], ndarray]
-) -> Any:
-    """A forward convolution with a weight of shape ``w`` that ``make`` makes of the given one; ``None`` if it is no gain."""
-    inner = _forward[x, x_strides, w, in_bytes(core.c_strides(w)), with_bias, settings]
-    if inner is None or "gemm" in inner.implementation:
-        return None
+        return together.reshape(shape)
 
     def run(x: ndarray, w: ndarray, bias: ndarray | None, version: Any) -> ndarray:
-        return inner(x, prepare(w, version, name, make), bias, version)
+        y = inner(x, prepare(w, version, name, merge), bias, version)
+        return y if np.isfinite(sums(y)).all() else exact(x, w, bias, version)
 
     run.implementation = inner.implementation  # type: ignore[attr-defined]
     return run
@@ -307,7 +304,8 @@ def _backward_input(
     g = _Geometry((grad[0], w[1] * settings[3], *size), w, settings)
     if not g.usable or not usable((grad, grad_strides), (w, w_strides)):
         return None
-    if g.groups == g.channels == g.outputs > 1 and max(g.dilation) > 1 and max(g.stride) == 1:
+    depthwise = g.groups == g.channels == g.outputs > 1
+    if depthwise and max(g.stride) == 1 and (max(g.dilation) > 1 or len(g.kernel) == 3):
         turned = _turned(g, grad_strides, with_bias)
         if turned is not None:
             return turned
@@ -379,8 +377,11 @@ def _turned(g: _Geometry, grad_strides: Ints, with_bias: bool) -> Any:
     def turn(w: ndarray) -> ndarray:
         return np.ascontiguousarray(np.flip(w, tuple(range(2, w.ndim))))
 
-    settings = stride, around, dilation, groups
-    return _with_another_weight(g.y_shape, grad_strides, g.w_shape, with_bias, settings, "turned", turn)
+    settings, w_strides = (stride, around, dilation, groups), in_bytes(core.c_strides(g.w_shape))
+    inner = _forward[g.y_shape, grad_strides, g.w_shape, w_strides, with_bias, settings]
+    if inner is None or "gemm" in inner.implementation:
+        return None
+    return lambda grad, w, bias, version: inner(grad, prepare(w, version, "turned", turn), bias, version)
 
 
 def _transposed_with_bias(g: _Geometry) -> Any:
@@ -425,6 +426,9 @@ def _backward_weight(
         product = _pixel_products(g, x_strides, grad_strides)
         if product is not None:
             return product
+    planes = conv_planes.backward_weight(g, _backward_weight)
+    if planes is not None:
+        return planes
     hint = g.hint()
 
     def make(layout: Callable[[Ints], Desc]) -> Any:
