@@ -435,3 +435,49 @@ def test_gradients_need_no_transposed_copies():
 def test_large_products_of_many_kinds(each_engine):
     for x, y in itertools.product([(65, 70), (3, 65, 70), (1, 65, 70)], [(70, 66), (3, 70, 66)]):
         compare(lambda t, x, y: x @ y, values(x, "float32"), values(y, "float32", 1), rtol=1e-4, atol=1e-4)
+
+
+def test_linear_sees_every_change_of_its_weight(each_engine):
+    """A weight that stays is kept in a form of its own; each way of writing to it must be noticed."""
+    lamina.manual_seed(0)
+    layer, x = lamina.nn.Linear(128, 256), lamina.randn(8, 128)
+    optimizer = lamina.optim.SGD(layer.parameters(), lr=0.1)
+
+    def check():
+        for _ in range(3):
+            w, b = (p.detach().numpy().astype("float64") for p in (layer.weight, layer.bias))
+            np.testing.assert_allclose(layer(x).detach().numpy(), x.numpy() @ w.T + b, rtol=1e-4, atol=1e-4)
+
+    def step():
+        optimizer.zero_grad()
+        layer(x).sum().backward()
+        optimizer.step()
+
+    def write_data():
+        layer.weight.data[0] = 3.0
+
+    def write_numpy():
+        layer.weight.detach().numpy()[1] = -2.0
+
+    def write_in_place():
+        with lamina.no_grad():
+            layer.weight.mul_(0.5)
+
+    def replace():
+        layer.weight.data = lamina.randn(256, 128)
+
+    def load():
+        layer.load_state_dict({"weight": lamina.ones(256, 128), "bias": lamina.zeros(256)})
+
+    for _ in range(3):
+        layer(x)
+    for change in (step, write_in_place, load, step, replace, write_data, write_numpy):
+        for _ in range(3):
+            layer(x)
+        change()
+        expected = layer.weight.detach().clone()
+        y = layer(x)
+        np.testing.assert_allclose(
+            y.detach().numpy(), x.numpy() @ expected.numpy().T + layer.bias.detach().numpy(), rtol=1e-4, atol=1e-4
+        )
+    check()

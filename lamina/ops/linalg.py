@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, promote_numpy
-from lamina.autograd.graph import Op, Variable
+from lamina.autograd.graph import Op, Variable, memory_version
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.pointwise import _conj
@@ -347,7 +347,7 @@ class Linear(Op):
         if ctx.recording:
             ctx.save(x, weight)
             ctx.label = "ViewBackward0" if x._a.ndim > 2 else "MmBackward0" if bias is None else "AddmmBackward0"
-        return k.linear(x._a, weight._a, None if bias is None else bias._a)
+        return k.linear(x._a, weight._a, None if bias is None else bias._a, memory_version(weight))
 
     @staticmethod
     def backward(ctx, grad):

@@ -494,7 +494,7 @@ def reorder_into(array: np.ndarray, out: np.ndarray, target: Desc, source: Desc 
     reorders[intern(source), intern(target)].run(array, out)
 
 
-_blocked: dict[tuple[int, Desc | None, Desc], tuple[Any, Any, np.ndarray]] = {}
+_blocked: dict[tuple[int, Desc | None, Desc], tuple[Any, Any, np.ndarray | None]] = {}
 
 
 def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc | None = None) -> np.ndarray:
@@ -502,26 +502,23 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     the same.
 
     The copy lives as long as the array. `source` describes the weight where the kernel sees it otherwise
-    than its shape says, as with groups. With `version` None nothing is kept.
+    than its shape says, as with groups. With `version` None nothing is kept. A `target` that was interned is
+    found at once.
     """
-    seen_as = source
-    if source is None:
-        source = spec(weight)
-        if source is None:
-            return blocked(np.ascontiguousarray(weight), target)
-    if source is target or source.equals(target):
-        return weight
-    if version is None:
-        return reorder(weight, target, source)
-    target = intern(target)
     # A square weight of a transposed convolution is seen both ways round, and both may want equal layouts.
-    key = id(weight), seen_as, target
-    found = _blocked.get(key)
-    if found is not None and found[1] == version and found[0]() is weight:
-        return found[2]
-    made = reorder(weight, target, source)
-    _blocked[key] = (weakref.ref(weight, lambda _: _blocked.pop(key, None)), version, made)
-    return made
+    key = id(weight), source, target
+    if version is not None:
+        found = _blocked.get(key)
+        if found is not None and found[1] == version and found[0]() is weight:
+            return weight if found[2] is None else found[2]
+    lying = spec(weight) if source is None else source
+    if lying is None:
+        return blocked(np.ascontiguousarray(weight), target)
+    made = None if lying is target or lying.equals(target) else reorder(weight, target, lying)
+    if version is not None:
+        key = id(weight), source, intern(target)
+        _blocked[key] = (weakref.ref(weight, lambda _: _blocked.pop(key, None)), version, made)
+    return weight if made is None else made
 
 
 threads.on_change(_known.clear)

@@ -9,6 +9,7 @@ multiple of 1 or 2 KB apart fall on few cache lines (GF/s on one core, 128x512 b
 """
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from lamina.engine.door import fast
 from lamina.engine.memory import empty
 
 from . import abi
-from .core import F32, Plan, c_strides, desc, plan, plans, primitive, worthwhile
+from .core import F32, Desc, Plan, any_desc, blocked, c_strides, desc, intern, plain_desc, plan, plans, primitive, worthwhile
 
 SMALL = 1 << 17         # multiplications below which NumPy's shorter call wins
 AWKWARD = 1024          # bytes between rows: multiples of this are slow, of twice this very
@@ -135,8 +136,35 @@ def matmul(a: np.ndarray, b: np.ndarray) -> Any:
     return _multiply(a, b, None)
 
 
+@plans
+def _inner(rows: int, shape: Ints, strides: Ints, biased: bool) -> tuple[Callable[..., None], Desc] | None:
+    """An inner product, whose weight is in the form that it asks for: two to four times as fast on a few rows."""
+    (outputs, inputs), bias = shape, plain_desc((shape[0],)) if biased else None
+    if desc(shape, strides) is None:
+        return None
+    pd = primitive(
+        "inner_product_forward", abi.FORWARD_INFERENCE, plain_desc((rows, inputs)), any_desc(shape), bias,
+        plain_desc((rows, outputs)),
+    )  # fmt: skip
+    p = plan(pd, abi.SRC, abi.WEIGHTS, abi.DST, *((abi.BIAS,) if biased else ()))
+    return p and (p.run, intern(p.desc(abi.WEIGHTS)))
+
+
+_seen: dict[int, tuple[Any, Any]] = {}
+
+
+def _unchanged(weight: np.ndarray, version: Any) -> bool:
+    """Whether this weight came in this version before: only then is a form of its own worth making."""
+    key = id(weight)
+    found = _seen.get(key)
+    if found is not None and found[1] == version and found[0]() is weight:
+        return True
+    _seen[key] = (weakref.ref(weight, lambda _: _seen.pop(key, None)), version)
+    return False
+
+
 @fast(min_size=64)
-def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> Any:
+def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, version: Any = None) -> Any:
     """x·weightᵀ + bias for x (*, in), weight (out, in) and bias (out)."""
     if x.dtype != F32 or weight.dtype != F32 or not x.size or not worthwhile(x.size * len(weight), SMALL):
         return NotImplemented
@@ -144,6 +172,14 @@ def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> Any:
         if bias.dtype != F32:
             return NotImplemented
         bias = np.ascontiguousarray(bias)
+    if version is not None and weight.ndim == 2 and x.size > weight.shape[1] and _unchanged(weight, version):
+        rows = x.size // weight.shape[1]
+        inner = _inner[rows, weight.shape, weight.strides, bias is not None]
+        if inner is not None:
+            run, wanted = inner
+            y = empty((*x.shape[:-1], len(weight)))
+            run(np.ascontiguousarray(x), blocked(weight, wanted, version), y, *(() if bias is None else (bias,)))
+            return y
     if x.ndim == 2:
         return _multiply(x, weight.T, bias)
     y = _multiply(x.reshape(-1, x.shape[-1]), weight.T, bias)

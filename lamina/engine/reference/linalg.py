@@ -47,8 +47,8 @@ def _regular(a: ndarray) -> ndarray:
     return np.ascontiguousarray(a)
 
 
-def linear(x: ndarray, weight: ndarray, bias: ndarray | None) -> Any:
-    """x·weightᵀ + bias for x (*, in), weight (out, in) and bias (out)."""
+def linear(x: ndarray, weight: ndarray, bias: ndarray | None, version: Any = None) -> Any:
+    """x·weightᵀ + bias for x (*, in), weight (out, in) and bias (out); ``version`` says when the weight was written."""
     if x.dtype is F16:
         y = matmul(x.astype(F32), weight.astype(F32).T)
         return (y if bias is None else y + bias).astype(F16)
