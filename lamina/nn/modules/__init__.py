@@ -20,6 +20,7 @@ from lamina.nn.modules import (
     rnn,
     shuffle,
     sparse,
+    upsampling,
 )
 from lamina.nn.modules.activation import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
@@ -38,6 +39,7 @@ from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
 from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
+from lamina.nn.modules.upsampling import *  # noqa: F403
 
 # Each family names its layers. Written out, so that a type checker and an editor see them too.
 __all__ = [*module.__all__]
@@ -50,6 +52,7 @@ __all__ += conv.__all__
 __all__ += padding.__all__
 __all__ += shuffle.__all__
 __all__ += pooling.__all__
+__all__ += upsampling.__all__
 __all__ += batchnorm.__all__
 __all__ += normalization.__all__
 __all__ += dropout.__all__
