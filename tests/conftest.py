@@ -6,13 +6,13 @@ import pytest
 
 import lamina
 from lamina import engine as engines
+from lamina.engine.onednn import loader
 
 
 @pytest.fixture(autouse=True)
 def _clean_state():
     before = engines.get_engine()
-    if hasattr(lamina, "manual_seed"):
-        lamina.manual_seed(0)
+    lamina.manual_seed(0)
     yield
     engines.set_engine(before)
     assert lamina.is_grad_enabled(), "a test left gradients off"
@@ -23,5 +23,7 @@ def each_engine(request):
     """Run the test once per engine (a forced ``LAMINA_ENGINE=reference`` run has one engine only)."""
     if engines.get_engine() == "reference" and request.param != "reference":
         pytest.skip("the run is forced to the reference engine")
+    if request.param == "onednn" and loader.load() is None:
+        pytest.skip("oneDNN is not installed here")
     with engines.engine(request.param):
         yield request.param

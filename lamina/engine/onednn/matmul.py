@@ -19,7 +19,21 @@ from lamina.engine.door import fast
 from lamina.engine.memory import empty
 
 from . import abi
-from .core import F32, Desc, Plan, any_desc, blocked, c_strides, desc, intern, plain_desc, plan, plans, primitive, worthwhile
+from .core import (
+    F32,
+    Desc,
+    Plan,
+    any_desc,
+    blocked,
+    c_strides,
+    desc,
+    intern,
+    plain_desc,
+    plan,
+    plans,
+    primitive,
+    worthwhile,
+)
 
 SMALL = 1 << 17         # multiplications below which NumPy's shorter call wins
 AWKWARD = 1024          # bytes between rows: multiples of this are slow, of twice this very
