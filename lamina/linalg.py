@@ -25,15 +25,16 @@ from lamina.ops.decomposition import (
     svdvals,
 )  # fmt: skip
 from lamina.ops.linalg import matmul
+from lamina.ops.orthogonal import householder_product, matrix_exp
 from lamina.ops.products import cross as _cross
 from lamina.ops.products import matrix_power, multi_dot
 from lamina.ops.reduction import sum as _sum
 from lamina.ops.reduction import vector_norm
 
 __all__ = [
-    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "lstsq", "matmul", "matrix_norm",
-    "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals",
-    "vecdot", "vector_norm",
+    "LinAlgError", "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "householder_product", "inv",
+    "lstsq", "matmul", "matrix_exp", "matrix_norm", "matrix_power", "matrix_rank", "multi_dot", "norm", "pinv",
+    "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals", "vecdot", "vector_norm",
 ]  # fmt: skip
 
 
