@@ -148,8 +148,8 @@ def _arranged(ctx: Any, x: Any, w: Any, like_x: Ints, settings: Settings) -> Any
 
 
 def _lies_well(a: Any) -> bool:
-    """Whether an array is neither in plain order nor spread out from fewer numbers."""
-    return not a.flags.c_contiguous and 0 not in a.strides
+    """Whether an array is neither in plain order nor spread out from fewer numbers, or too small for that to matter."""
+    return a.size < 1 << 14 or not a.flags.c_contiguous and 0 not in a.strides
 
 
 # -- the functions -------------------------------------------------------------------------------------------------
