@@ -9,6 +9,7 @@ from lamina.nn.modules.activation import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
 from lamina.nn.modules.container import *  # noqa: F403
 from lamina.nn.modules.conv import *  # noqa: F403
+from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
@@ -22,6 +23,7 @@ from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
 from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
+from lamina.nn.modules.upsampling import *  # noqa: F403
 from lamina.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [
