@@ -57,6 +57,9 @@ CREATION = {
     "eye wide": lambda t: t.eye(2, 4, dtype=t.int64),
     "scalar_tensor": lambda t: t.scalar_tensor(3),
     "size()": lambda t: t.zeros(t.zeros(2, 3).shape),
+    "size keyword": lambda t: t.ones(size=(2, 3)),
+    "arange end": lambda t: t.arange(end=3),
+    "arange start end": lambda t: t.arange(start=1, end=3),
 }
 
 
@@ -86,6 +89,49 @@ def test_creation_errors():
     same_error(lambda t: t.zeros(2, device="cuda"))
     same_error(lambda t: t.device("gpu"))
     same_error(lambda t: t.set_default_dtype(t.int64))
+    for data in (None, [None], {1}, {1: 2}, b"a", [1, "a"], [[1, 2], 3], [[1, 2], [3, [4]]], (i for i in (1, 2))):
+        same_error(lambda t, data=data: t.tensor(data))
+    same_error(lambda t: t.zeros())
+    same_error(lambda t: t.full(2, 3))
+    same_error(lambda t: t.arange())
+    same_error(lambda t: t.arange("a"))
+    same_error(lambda t: t.linspace(0, 1, 2.5))
+    same_error(lambda t: t.zeros_like([1]))
+
+
+@pytest.mark.parametrize(
+    "data", [-1, 256, [256], 300.0, [-129], 3.7, -3.7, float("nan"), 1e30, [2**62, 2**70], 1e40, [1j]]
+)
+@pytest.mark.parametrize("dtype", [None, "uint8", "int8", "int64", "float32", "bool"])
+def test_numbers_must_fit_their_dtype(data, dtype):
+    """What PyTorch refuses is refused, what it wraps or rounds is wrapped or rounded, and nothing warns."""
+    torch = need_torch()
+
+    def made(t):
+        return t.tensor(data, dtype=dtype and getattr(t, dtype))
+
+    try:
+        wanted = made(torch)
+    except Exception:
+        return same_error(made)
+    assert_same(made(lamina), wanted)
+
+
+def test_creation_like_another_keeps_its_memory_order():
+    torch = need_torch()
+    for make in (
+        lambda t: t.ones(2, 3).t(),
+        lambda t: t.ones(2, 3, 4, 5).to(memory_format=t.channels_last),
+        lambda t: t.ones(3, 1).expand(3, 4),
+        lambda t: t.ones(2, 4)[:, ::2],
+    ):
+        for name in ("zeros_like", "ones_like", "empty_like"):
+            ours, theirs = (getattr(t, name)(make(t)) for t in (lamina, torch))
+            assert ours.stride() == theirs.stride()
+            ours, theirs = (getattr(t, name)(make(t), memory_format=t.contiguous_format) for t in (lamina, torch))
+            assert ours.stride() == theirs.stride()
+    hidden = lamina.nn.Conv2d(3, 8, 3)(lamina.ones(2, 3, 40, 40))
+    assert lamina.zeros_like(hidden).is_contiguous() and lamina.zeros_like(hidden).stride() == hidden.stride()
 
 
 def test_from_numpy_shares_memory():

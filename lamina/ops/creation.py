@@ -72,10 +72,9 @@ def _infer(data: Any, exact: bool = False) -> Any:
         return np.asarray(data)
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
-    try:
-        items = list(data)
-    except TypeError:
-        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}") from None
+    if not isinstance(data, Sequence):
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+    items = list(data)
     flat = items
     while flat and isinstance(flat[0], (list, tuple)):
         _same_lengths(flat)
@@ -104,21 +103,22 @@ def _infer(data: Any, exact: bool = False) -> Any:
         dtype = np.dtype(np.int64)
     else:
         strange = next(x for x in flat if not isinstance(x, (bool, int, float, complex)))
-        raise TypeError(f"not a sequence of numbers: element {strange!r} is of type {type(strange).__name__}")
+        if isinstance(strange, (str, bytes, list, tuple)):
+            raise TypeError(f"new(): invalid data type '{type(strange).__name__}': a tensor holds numbers, but got {strange!r}")
+        raise RuntimeError(f"Could not infer dtype of {type(strange).__name__}: a tensor holds numbers, but got {strange!r}")
     try:
         return np.array(items, dtype)
     except (ValueError, TypeError) as error:
         raise ValueError(f"expected sequences of equal length at every level: {error}") from None
-    except OverflowError as error:
-        raise RuntimeError(f"Overflow when unpacking long long: {error}") from None
 
 
 def _same_lengths(level: list) -> None:
     for x in level:
-        if not isinstance(x, (list, tuple)) or len(x) != len(level[0]):
-            got = len(x) if isinstance(x, (list, tuple)) else type(x).__name__
+        if not isinstance(x, (list, tuple)):
+            raise TypeError(f"not a sequence: expected one of length {len(level[0])}, but got {x!r}")
+        if len(x) != len(level[0]):
             raise ValueError(
-                f"expected sequence of length {len(level[0])} at every place of a dimension (got {got})"
+                f"expected sequence of length {len(level[0])} at every place of a dimension (got {len(x)})"
             )
 
 
@@ -130,15 +130,34 @@ def _nested_shape(items: Any) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _check_range(a: np.ndarray, d: np.dtype) -> None:
+    """Numbers that a caller wrote must fit the dtype that he asked for; negative integers wrap around in an unsigned one."""
+    if a.dtype.kind == "c" and d.kind != "c":
+        raise TypeError(f"must be real numbers for {d.name}, not complex")
+    if d.kind not in "iu" or not a.size:
+        return
+    info = np.iinfo(d)
+    low, high = a.min(), a.max()
+    if not (low >= (-info.max if d.kind == "u" and a.dtype.kind in "iO" else info.min) and high <= info.max):
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow: {(high if high > info.max else low)}")
+
+
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Any:
     """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors); the dtype is inferred."""
     check_device(device)
-    a = _infer(data, dtype is not None)
-    a = np.array(
-        a, to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy, order="C", copy=True
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # 1e40 is inf in float32, without a word
+        try:
+            a = _infer(data, dtype is not None)
+        except OverflowError:  # an integer beyond int64: only another dtype can hold it
+            if dtype is None:
+                raise ValueError(f"Overflow when unpacking long long: {data!r} is beyond int64") from None
+            a = np.array(data, object)
+        d = to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy
+        if a.dtype is not d and not isinstance(data, (Variable, np.ndarray)):
+            _check_range(a, d)
+        a = np.array(a, d, order="C", copy=True)
     return finish(a, requires_grad)
 
 
@@ -212,24 +231,33 @@ def scalar_tensor(
 # -- filled --------------------------------------------------------------------------------------------------------
 
 
-def _filled(fill: Any, name: str, doc: str) -> tuple[Any, Any]:
+def _filled(name: str, doc: str) -> tuple[Any, Any]:
     """A creation function and its ``_like`` form."""
+    fill, fill_like = getattr(np, name), getattr(np, f"{name}_like")
 
     def function(
-        *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
-        pin_memory: bool = False, memory_format: Any = None,
+        *size_args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
+        requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None,
     ) -> Any:  # fmt: skip
         _check(device, layout, pin_memory)
+        if not size_args:
+            if size is None:
+                raise TypeError(f'{name}() missing 1 required positional arguments: "size"')
+            size_args = (size,)
         d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy if out is None else out._a.dtype
-        return finish(fill(size_of(size), d), requires_grad, out)
+        return finish(fill(size_of(size_args), d), requires_grad, out)
 
     def like(
         input: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
         pin_memory: bool = False, memory_format: Any = None,
     ) -> Any:  # fmt: skip
         _check(device, layout, pin_memory)
+        if not isinstance(input, Variable):
+            raise TypeError(f"{name}_like(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
         d = input._a.dtype if dtype is None else to_numpy(dtype)
-        return finish(fill(input._a.shape, d), requires_grad)
+        plain = input._hidden or memory_format is _dtypes.contiguous_format
+        r = finish(fill(input._a.shape, d) if plain else fill_like(input._a, d), requires_grad)
+        return r if plain or memory_format is None else r.to(memory_format=memory_format)
 
     for f, n, text in (
         (function, name, doc),
@@ -240,9 +268,9 @@ def _filled(fill: Any, name: str, doc: str) -> tuple[Any, Any]:
     return function, like
 
 
-zeros, zeros_like = _filled(np.zeros, "zeros", "A tensor of zeros.")
-ones, ones_like = _filled(np.ones, "ones", "A tensor of ones.")
-empty, empty_like = _filled(np.empty, "empty", "A tensor of arbitrary values.")
+zeros, zeros_like = _filled("zeros", "A tensor of zeros.")
+ones, ones_like = _filled("ones", "A tensor of ones.")
+empty, empty_like = _filled("empty", "A tensor of arbitrary values.")
 
 
 def full(
@@ -251,11 +279,11 @@ def full(
 ) -> Any:  # fmt: skip
     """A tensor filled with one value; the dtype is the value's unless given."""
     _check(device, layout, pin_memory)
+    if isinstance(size, int):
+        raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
     value = fill_value.item() if isinstance(fill_value, Variable) else fill_value
     d = to_numpy(dtype) if dtype is not None else _dtypes.scalar_dtype(value)
-    return finish(
-        np.full(size_of((size,) if not isinstance(size, int) else (size,)), value, d), requires_grad, out
-    )
+    return finish(np.full(size_of((size,)), value, d), requires_grad, out)
 
 
 def full_like(
@@ -270,14 +298,17 @@ def full_like(
 
 
 def arange(
-    start: Any, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
-    requires_grad: bool = False, pin_memory: bool = False,
+    start: Any = None, end: Any = None, step: Any = 1, *, out: Any = None, dtype: Any = None, layout: Any = None,
+    device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Any:  # fmt: skip
     """start, start + step, …, up to but without ``end``; ``arange(n)`` starts at 0."""
     _check(device, layout, pin_memory)
     start, end, step = (x.item() if isinstance(x, Variable) else x for x in (start, end, step))
-    if end is None:
-        start, end = 0, start
+    if start is None or end is None:
+        start, end = 0, start if end is None else end
+    for x in (start, end, step):
+        if not isinstance(x, (int, float, np.number)):
+            raise TypeError(f"arange(): the bounds and the step must be numbers, not {type(x).__name__}: {x!r}")
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
@@ -320,6 +351,8 @@ def linspace(
     """``steps`` numbers from ``start`` to ``end``, evenly spaced, both ends included."""
     _check(device, layout, pin_memory)
     start, end = (x.item() if isinstance(x, Variable) else x for x in (start, end))
+    if not isinstance(steps, (int, np.integer)):
+        raise TypeError(f"linspace(): argument 'steps' must be int, not {type(steps).__name__}: {steps!r}")
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy
