@@ -21,6 +21,7 @@ MODULES = (
     "lamina.nn.modules.padding",
     "lamina.nn.modules.piecewise",
     "lamina.nn.modules.shuffle",
+    "lamina.nn.modules.distance",
     "lamina.nn.modules.sparse",
     "lamina.nn.modules.loss",
     "lamina.nn.modules.loss_pointwise",

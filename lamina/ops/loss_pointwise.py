@@ -12,6 +12,7 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, check_cast, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
+from lamina.ops.distance import at_least
 from lamina.ops.loss import reduced, reduction_of, tensors
 
 
@@ -370,8 +371,7 @@ def gaussian_nll_loss(
         elif len(of_var) != len(shape) or sum(n for m, n in zip(shape, of_var, strict=True) if m != n) != 1:
             raise ValueError(f"var is of incorrect size: {var.shape} for an input of size {input.shape}")
     reduction = reduction_of(reduction)
-    var = p.clone(var)
-    var._a = k.clamp(var._a, eps, None)  # unseen by the gradient
+    var = at_least(var, eps)
     loss = (p.log(var) + p.square(input - target) / var) * 0.5
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)

@@ -7,6 +7,7 @@ from lamina.nn.modules import (
     batchnorm,
     container,
     conv,
+    distance,
     dropout,
     flatten,
     linear,
@@ -26,6 +27,7 @@ from lamina.nn.modules.activation import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
 from lamina.nn.modules.container import *  # noqa: F403
 from lamina.nn.modules.conv import *  # noqa: F403
+from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
@@ -57,6 +59,7 @@ __all__ += batchnorm.__all__
 __all__ += normalization.__all__
 __all__ += dropout.__all__
 __all__ += rnn.__all__
+__all__ += distance.__all__
 __all__ += sparse.__all__
 __all__ += loss.__all__
 __all__ += loss_pointwise.__all__
