@@ -100,7 +100,7 @@ def test_creation_errors():
 
 
 @pytest.mark.parametrize(
-    "data", [-1, 256, [256], 300.0, [-129], 3.7, -3.7, float("nan"), 1e30, [2**62, 2**70], 1e40, [1j]]
+    "data", [-1, 256, [256], 300.0, [-129], 3.7, -3.7, float("nan"), 1e30, [1, 2**70], 1e40, [1j]]
 )
 @pytest.mark.parametrize("dtype", [None, "uint8", "int8", "int64", "float32", "bool"])
 def test_numbers_must_fit_their_dtype(data, dtype):

@@ -132,7 +132,7 @@ def _nested_shape(items: Any) -> tuple[int, ...]:
 
 def _check_range(a: np.ndarray, d: np.dtype) -> None:
     """Numbers that a caller wrote must fit the dtype that he asked for; negative integers wrap around in an unsigned one."""
-    if a.dtype.kind == "c" and d.kind != "c":
+    if a.dtype.kind == "c" and d.kind not in "cb":
         raise TypeError(f"must be real numbers for {d.name}, not complex")
     if d.kind not in "iu" or not a.size:
         return
@@ -150,8 +150,8 @@ def tensor(
     with np.errstate(over="ignore", invalid="ignore"):  # 1e40 is inf in float32, without a word
         try:
             a = _infer(data, dtype is not None)
-        except OverflowError:  # an integer beyond int64: only another dtype can hold it
-            if dtype is None:
+        except OverflowError:  # an integer beyond int64: only uint64 and floats can hold it
+            if dtype is None or (to_numpy(dtype).kind in "iu" and to_numpy(dtype) != np.uint64):
                 raise ValueError(f"Overflow when unpacking long long: {data!r} is beyond int64") from None
             a = np.array(data, object)
         d = to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy
