@@ -190,3 +190,22 @@ def test_python_threads_train_at_once(each_engine):
         t.join()
     assert not errors
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 7), (3, 0, 2), (6, 5), (), (2, 1, 3, 1, 4)])
+@pytest.mark.parametrize("order", ["last", "reversed", "strided", "flipped", "broadcast"])
+def test_copies_into_plain_order(shape, order, each_engine):
+    x = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    if x.size:
+        x.flat[0] = np.nan
+    if x.ndim:
+        x = {
+            "last": lambda: np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0),
+            "reversed": lambda: np.ascontiguousarray(x.T).T,
+            "strided": lambda: np.repeat(x, 2, axis=-1)[..., ::2],
+            "flipped": lambda: x[::-1],
+            "broadcast": lambda: np.broadcast_to(x, (3, *shape)),
+        }[order]()
+    y = lamina.engine.kernels.contiguous(x)
+    assert y.flags.c_contiguous and not np.shares_memory(x, y)
+    np.testing.assert_array_equal(y, x)

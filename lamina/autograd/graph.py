@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina.engine import kernels
 
 ndarray = np.ndarray
 _sequence = count(1)
@@ -72,7 +73,8 @@ class Variable:
     def _plain(self) -> ndarray:
         """The array in the order that the user believes in; called before anything can observe the order."""
         if self._hidden:
-            self._a = np.ascontiguousarray(self._a)
+            if not self._a.flags.c_contiguous:
+                self._a = kernels.contiguous(self._a)
             self._hidden = False
         return self._a
 

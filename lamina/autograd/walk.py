@@ -17,6 +17,7 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd import graph
 from lamina.autograd.graph import FREED, FREED_MESSAGE, Op, Variable, mode, wrap
+from lamina.engine import kernels
 
 _accumulating = threading.Lock()
 
@@ -252,7 +253,7 @@ def accumulate(leaf: Any, grad: Any, create_graph: bool, held: int = 0) -> None:
                 grad._node, grad._requires = None, False
                 leaf._grad = grad
             else:
-                leaf._grad = wrap(a.copy(order="C"))
+                leaf._grad = wrap(kernels.contiguous(a))
 
 
 def _check_anomaly(node: Op, incoming: tuple) -> None:

@@ -214,7 +214,7 @@ def like(array: np.ndarray, model: np.ndarray) -> np.ndarray:
         return array
     copy = empty_like(model) if array.dtype == model.dtype else np.empty_like(model, dtype=array.dtype)
     if array.size >= COPY and array.dtype == F32:
-        move = _moves[array.shape, array.strides, copy.strides]
+        move = moves[array.shape, array.strides, copy.strides]
         if move is not None:
             move.run(array, copy)
             return copy
@@ -233,7 +233,7 @@ def channels_last(array: np.ndarray) -> np.ndarray:
         return array
     if array.size >= COPY and array.dtype == F32:
         copy = empty(array.shape, F32, channels_last=True)
-        move = _moves[array.shape, array.strides, copy.strides]
+        move = moves[array.shape, array.strides, copy.strides]
         if move is not None:
             move.run(array, copy)
             return copy
@@ -454,7 +454,7 @@ _reorder = reorders = plans(reorder_plan)      # by two interned descriptors
 
 
 @plans
-def _moves(shape: tuple[int, ...], source: tuple[int, ...], target: tuple[int, ...]) -> Plan | None:
+def moves(shape: tuple[int, ...], source: tuple[int, ...], target: tuple[int, ...]) -> Plan | None:
     """The plan that copies an array to another of the same shape, both float32."""
     a, b = desc(shape, source), desc(shape, target)
     return None if a is None or b is None else reorder_plan(a, b)
