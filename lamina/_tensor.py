@@ -484,13 +484,22 @@ class Tensor(Variable):
         return bool(self._a.item())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number("int64_t"))
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number("double"))
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._number(""))
+
+    def _number(self, target: str) -> Any:
+        """The only element, for a conversion by Python to the C type ``target``."""
+        if self._a.size != 1:
+            raise ValueError(f"only one element tensors can be converted to Python scalars, but this has {self._a.size}")
+        value = self._a.item()
+        if target and isinstance(value, complex) and value.imag:
+            raise RuntimeError(f"value cannot be converted to type {target} without overflow: {value}")
+        return value.real if target and isinstance(value, complex) else value
 
     def __index__(self) -> int:
         if self._a.dtype.kind not in "iub" or self._a.size != 1:
@@ -579,11 +588,6 @@ class Tensor(Variable):
         return _operator(pointwise.bitwise_right_shift, other, self)
 
     def __neg__(self) -> Any:
-        if self._a.dtype.kind == "b":
-            raise RuntimeError(
-                "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
-                "use the `~` or `logical_not()` operator instead."
-            )
         return unary.neg(self)
 
     def __pos__(self) -> Any:
@@ -593,6 +597,10 @@ class Tensor(Variable):
         return unary.abs(self)
 
     def __invert__(self) -> Any:
+        if self._a.dtype.kind not in "iub":
+            raise TypeError(
+                f"~ (operator.invert) is only implemented on integer and Boolean-type tensors, but got {self.dtype}"
+            )
         return pointwise.bitwise_not(self)
 
 

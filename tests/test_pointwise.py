@@ -74,6 +74,34 @@ def test_unary_of_integers(name):
         compare(lambda t, x: getattr(t, name)(x), x, grad=False, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", UNARY)
+def test_unary_of_bools_and_halves(name):
+    """Bools: PyTorch's result, or its error. Halves: PyTorch's dtype."""
+    x = np.array([True, False, True]) if name not in ("acosh", "log", "rsqrt") else np.array([True, True])
+    try:
+        getattr(need_torch(), name)(need_torch().from_numpy(x))
+    except Exception:
+        same_error(lambda t, x: getattr(t, name)(x), x)
+    else:
+        compare(lambda t, x: getattr(t, name)(x), x, grad=False, rtol=1e-5)
+    compare(lambda t, x: getattr(t, name)(x).double() * 0, sample(name, dtype="float16"), grad=False)
+
+
+def test_bools_have_no_remainders_and_integers_no_fractions():
+    x = np.array([True, False])
+    for name in ("remainder", "fmod", "floor_divide", "pow"):
+        same_error(lambda t, x, n=name: getattr(t, n)(x, x), x)
+    same_error(lambda t: t.add(t.tensor([1]), 1, alpha=1.5), match="alpha")
+    same_error(lambda t: t.sub(t.tensor([1]), t.tensor([2]), alpha=1.5), match="alpha")
+    compare(lambda t, x, y: t.add(x, y, alpha=1.5), np.ones(2, "float32"), np.array([1, 2]))
+    for convert in (int, float, complex):
+        same_error(lambda t, c=convert: c(t.ones(2)))
+    same_error(lambda t: float(t.tensor(1j)))
+    same_error(lambda t: ~t.ones(2))
+    same_error(lambda t: t.bitwise_not(t.ones(2)))
+    same_error(lambda t: -t.tensor([True]))
+
+
 @pytest.mark.parametrize("name", sorted(set(UNARY) - STEPS))
 def test_unary_gradients(name):
     x = lamina.tensor(sample(name, (3,)), requires_grad=True)

@@ -119,6 +119,8 @@ class Pow(Op):
     def forward(ctx, x, y):
         ctx.save(x, y)
         a, b = operands(x, y)
+        if a.dtype.kind == "b":
+            raise NotImplementedError("\"pow\" not implemented for 'Bool'")
         if a.dtype.kind in "iu" and not isinstance(y, Variable) and isinstance(y, int) and y < 0:
             raise RuntimeError("Integers to negative integer powers are not allowed.")
         if a.dtype.kind in "iu" and np.size(b) and np.min(b) < 0:
@@ -233,7 +235,7 @@ class Fmod(Op):
     def forward(ctx, x, y):
         ctx.save(x, y)
         a, b = operands(x, y)
-        _no_integer_zero(a, b)
+        _no_integer_zero(a, b, "fmod_cpu")
         return _call(k.fmod, a, b)
 
     @staticmethod
@@ -251,7 +253,7 @@ class Remainder(Op):
     def forward(ctx, x, y):
         ctx.save(x, y)
         a, b = operands(x, y)
-        _no_integer_zero(a, b)
+        _no_integer_zero(a, b, "remainder_cpu")
         return _call(k.remainder, a, b)
 
     @staticmethod
@@ -260,7 +262,9 @@ class Remainder(Op):
         return grad, -grad * div(x, y, rounding_mode="floor") if ctx.needs(1) else None
 
 
-def _no_integer_zero(a: Any, b: Any) -> None:
+def _no_integer_zero(a: Any, b: Any, name: str) -> None:
+    if a.dtype.kind == "b":
+        raise NotImplementedError(f"\"{name}\" not implemented for 'Bool'")
     if a.dtype.kind in "iu" and np.any(np.equal(b, 0)):
         raise RuntimeError("ZeroDivisionError")
 
@@ -275,8 +279,10 @@ def _conj(x: Any) -> Any:
     return conj(x) if isinstance(x, Variable) and x._a.dtype.kind == "c" else x
 
 
-def _scaled(other: Any, alpha: Any) -> Any:
-    return other if alpha == 1 else mul(other, alpha) if isinstance(other, Variable) else other * alpha
+def _scaled(input: Any, other: Any, alpha: Any) -> Any:
+    if isinstance(alpha, float) and result_numpy_dtype(input, other).kind in "iub":
+        raise RuntimeError(f"For integral input tensors, argument alpha must not be a floating point number, but got {alpha}")
+    return mul(other, alpha) if isinstance(other, Variable) else other * alpha
 
 
 def _no_bool_sub(x: Any, y: Any) -> None:
@@ -291,7 +297,7 @@ def _no_bool_sub(x: Any, y: Any) -> None:
 def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """input + alpha·other, elementwise with broadcasting."""
     if alpha != 1:
-        other = _scaled(other, alpha)
+        other = _scaled(input, other, alpha)
     r = Add.apply(input, other)
     return r if out is None else store(out, r)
 
@@ -299,7 +305,7 @@ def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
 def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Any:
     """input − alpha·other, elementwise with broadcasting; bool tensors raise ``RuntimeError``."""
     if alpha != 1:
-        other = _scaled(other, alpha)
+        other = _scaled(input, other, alpha)
     _no_bool_sub(input, other)
     r = Sub.apply(input, other)
     return r if out is None else store(out, r)
@@ -345,7 +351,7 @@ class RoundedDiv(Op):
 
 
 def _rounded_div(a: Any, b: Any, mode: str) -> Any:
-    _no_integer_zero(a, b)
+    _no_integer_zero(a, b, f"div_{mode}_cpu")
     if mode == "floor":
         if a.dtype.kind == "f":  # x/0 is ±inf, as a division is; NumPy says NaN
             quotient, zero = _call(k.floor_divide, a, b), np.equal(b, 0)
@@ -485,9 +491,8 @@ def logical_not(input: Any, *, out: Any = None) -> Any:
 def bitwise_not(input: Any, *, out: Any = None) -> Any:
     """All bits flipped; for bools, the negation."""
     if input._a.dtype.kind not in "iub":
-        raise TypeError(
-            "~ (operator.invert) is only implemented on integer and Boolean-type tensors, but got "
-            f"{_dtypes.BY_NUMPY[input._a.dtype]}"
+        raise NotImplementedError(
+            f'"bitwise_not_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[input._a.dtype]]!r}'
         )
     r = wrap(k.bitwise_not(input._a))
     return r if out is None else store(out, r)

@@ -14,8 +14,13 @@ from lamina.engine import kernels as k
 from lamina.ops.operands import floating, store, store_or_return, zeros_like
 
 
-def _one(name: str, rule: Any, doc: str, of_output: bool = False, floats: bool = True) -> Callable[..., Any]:
-    """A function of one tensor: its kernel has its name; ``rule(g, x)`` (or of the output) is the gradient."""
+def _one(
+    name: str, rule: Any, doc: str, of_output: bool = False, floats: bool = True, bools: bool = True
+) -> Callable[..., Any]:
+    """A function of one tensor: its kernel has its name; ``rule(g, x)`` (or of the output) is the gradient.
+
+    ``floats``: integers become floats first. ``bools``: whether bool tensors are taken.
+    """
     kernel = getattr(k, name)
 
     class _Unary(Op):
@@ -24,6 +29,8 @@ def _one(name: str, rule: Any, doc: str, of_output: bool = False, floats: bool =
 
         @staticmethod
         def forward(ctx, x):
+            if not bools and x._a.dtype.kind == "b":
+                raise _no_bools(name)
             if not of_output:
                 ctx.save(x)
             return kernel(floating(x) if floats else x._a)
@@ -49,6 +56,15 @@ def _one(name: str, rule: Any, doc: str, of_output: bool = False, floats: bool =
     return function
 
 
+def _no_bools(name: str) -> Exception:
+    if name == "neg":
+        return RuntimeError(
+            "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+            "`logical_not()` operator instead."
+        )
+    return NotImplementedError(f"\"{name}_cpu\" not implemented for 'Bool'")
+
+
 def _flat(grad: Any, x: Any) -> Any:
     """The gradient of a step function: zero."""
     return zeros_like(grad)
@@ -60,8 +76,8 @@ sign: Any
 cos: Any
 cosh: Any
 conj: Any
-neg = _one("neg", lambda g, x: -g, "−x", floats=False)
-abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False)  # noqa: A001
+neg = _one("neg", lambda g, x: -g, "−x", floats=False, bools=False)
+abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False, bools=False)  # noqa: A001
 sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
 exp = _one("exp", lambda g, y: g * y, "eˣ", of_output=True)
 exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", of_output=True)
@@ -85,9 +101,9 @@ cosh = _one("cosh", lambda g, x: g * sinh(x), "cosh x")
 asinh = _one("asinh", lambda g, x: g * rsqrt(x * x + 1), "arsinh x")
 acosh = _one("acosh", lambda g, x: g * rsqrt(x * x - 1), "arcosh x")
 atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
-floor = _one("floor", _flat, "The largest integer ≤ x", floats=False)
-ceil = _one("ceil", _flat, "The smallest integer ≥ x", floats=False)
-trunc = _one("trunc", _flat, "x without its fraction", floats=False)
+floor = _one("floor", _flat, "The largest integer ≤ x", floats=False, bools=False)
+ceil = _one("ceil", _flat, "The smallest integer ≥ x", floats=False, bools=False)
+trunc = _one("trunc", _flat, "x without its fraction", floats=False, bools=False)
 erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt")
 erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)")
 erfinv = _one(
@@ -107,6 +123,8 @@ class Round(Op):
 
     @staticmethod
     def forward(ctx, x, decimals):
+        if x._a.dtype.kind == "b":
+            raise _no_bools("round")
         return x._a.copy() if x._a.dtype.kind in "iu" and decimals >= 0 else k.round(x._a, decimals)
 
     @staticmethod

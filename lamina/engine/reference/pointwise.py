@@ -26,7 +26,7 @@ logical_and, logical_or, logical_xor, logical_not = np.logical_and, np.logical_o
 bitwise_and, bitwise_or, bitwise_xor, bitwise_not = np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert
 left_shift, right_shift = np.left_shift, np.right_shift
 neg, exp, exp2, expm1 = np.negative, np.exp, np.exp2, np.expm1
-log, log2, log10, log1p, sqrt, square = np.log, np.log2, np.log10, np.log1p, np.sqrt, np.square
+log, log2, log10, log1p, sqrt = np.log, np.log2, np.log10, np.log1p, np.sqrt
 sin, cos, tan, asin, acos, atan = np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan
 sinh, cosh, asinh, acosh, atanh = np.sinh, np.cosh, np.arcsinh, np.arccosh, np.arctanh
 floor, ceil, trunc = np.floor, np.ceil, np.trunc
@@ -55,8 +55,15 @@ def div_(x: Any, y: Any) -> Any:
     return np.true_divide(x, y, out=x)
 
 
+def square(x: Any) -> Any:
+    """x², of bools as integers."""
+    return np.square(x) if x.dtype.kind != "b" else x.astype(np.int64)
+
+
 def sign(x: Any) -> Any:
-    """−1, 0 or 1; 0 for NaN."""
+    """−1, 0 or 1; 0 for NaN; a bool is its own sign."""
+    if x.dtype.kind == "b":
+        return x.copy()
     y = np.sign(x)
     return np.where(np.isnan(x), x.dtype.type(0), y) if x.dtype.kind == "f" else y
 
