@@ -1,0 +1,111 @@
+"""No fast kernel without a comparison: each is named in a test file that compares both forms on generated arrays.
+
+The kernels whose family has no such test of its own are compared here: the optimisers' updates and the cross entropy.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamina.engine import engine, get_engine, kernels
+
+FAST = sorted(kernel.name for kernel in kernels if kernel.fast is not None)
+TEXTS = [text for text in (p.read_text(encoding="utf8") for p in Path(__file__).parent.glob("test_*.py")) if "@given" in text]
+SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, 1e-38)
+
+
+def test_there_are_fast_kernels():
+    assert len(FAST) > 30 and {"conv", "matmul", "max_pool", "rnn_layer", "relu"} <= set(FAST)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_each_fast_kernel_is_compared_with_its_definition(name):
+    base = name.removesuffix("_backward")  # some tests put the two names together
+    mention = re.compile(rf"""["'.]({name}|{base})\b|\b{name}\(""")
+    assert any(mention.search(text) for text in TEXTS), f"no property test names the kernel {name}"
+
+
+def both(run):
+    """What ``run()`` returns with either engine; a run that is forced to the reference compares nothing."""
+    results = []
+    for name in ("reference", "reference" if get_engine() == "reference" else "onednn"):
+        with engine(name):
+            results.append(run())
+    return results
+
+
+def assert_close(ours, theirs, tolerance=1e-5):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@st.composite
+def like_arrays(draw, count):
+    """Arrays of one shape, alike in memory or not, with a special value now and then."""
+    shape = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    arrays = []
+    for _ in range(count):
+        a = rng.standard_normal(shape).astype("float32")
+        if a.size and draw(st.booleans()):
+            a.flat[draw(st.integers(0, a.size - 1))] = draw(st.sampled_from(SPECIAL))
+        arrays.append(np.asfortranarray(a) if draw(st.booleans()) else a)
+    return arrays
+
+
+number = st.sampled_from([0.0, 0.1, 0.9])
+
+
+@settings(max_examples=60, deadline=None)
+@given(like_arrays(3), number, number, number, *(st.booleans(),) * 4)
+def test_sgd_update(arrays, momentum, dampening, decay, buffered, nesterov, maximize, first):
+    def run():
+        p, grad, buffer = (a.copy(order="K") for a in arrays)
+        kernels.sgd_update(p, grad, buffer if buffered else None, 0.1, momentum, dampening, decay, nesterov, maximize, first)
+        return p, buffer
+
+    assert_close(*both(run))
+
+
+@settings(max_examples=60, deadline=None)
+@given(like_arrays(5), st.integers(1, 5), number, *(st.booleans(),) * 3)
+def test_adam_update(arrays, step, decay, amsgrad, decoupled, maximize):
+    def run():
+        p, grad, m, v, largest = (a.copy(order="K") for a in arrays)
+        np.abs(v, out=v)
+        np.abs(largest, out=largest)
+        settings_ = (float(step), 1e-3, 0.9, 0.999, 1e-8, decay, decoupled, maximize)
+        kernels.adam_update(p, grad, m, v, largest if amsgrad else None, *settings_)
+        return p, m, v, largest
+
+    assert_close(*both(run))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_cross_entropy(data):
+    n, classes = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 9))
+    inner = tuple(data.draw(st.lists(st.integers(1, 3), max_size=2)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    x = (3 * rng.standard_normal((n, classes, *inner))).astype("float32")
+    if data.draw(st.booleans()):
+        x.flat[data.draw(st.integers(0, x.size - 1))] = data.draw(st.sampled_from(SPECIAL))
+    target = rng.integers(0, classes, (n, *inner))
+    keep = rng.random(target.shape) < 0.7 if data.draw(st.booleans()) else None
+    weight = rng.random(classes).astype("float32") if data.draw(st.booleans()) else None
+    smoothing = data.draw(st.sampled_from([0.0, 0.1]))
+    reduction = data.draw(st.sampled_from(["none", "sum", "mean"]))
+
+    def run():
+        loss, kept = kernels.cross_entropy(x, target, keep, weight, smoothing, reduction)
+        e, total_e, hit, total, other, denominator = kept
+        grad = np.ones_like(loss)
+        return loss, kernels.cross_entropy_backward(grad, e, total_e, target, keep, hit, total, other, denominator)
+
+    assert_close(*both(run))
