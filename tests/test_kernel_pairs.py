@@ -67,6 +67,8 @@ number = st.sampled_from([0.0, 0.1, 0.9])
 def test_sgd_update(arrays, momentum, dampening, decay, buffered, nesterov, maximize, first):
     def run():
         p, grad, buffer = (a.copy(order="K") for a in arrays)
+        if first:
+            buffer.fill(0)  # as the optimiser makes it
         kernels.sgd_update(p, grad, buffer if buffered else None, 0.1, momentum, dampening, decay, nesterov, maximize, first)
         return p, buffer
 
