@@ -24,6 +24,7 @@ MODULES = (
     "lamina.nn.modules.distance",
     "lamina.nn.modules.sparse",
     "lamina.nn.modules.loss",
+    "lamina.nn.modules.loss_margin",
     "lamina.nn.modules.loss_pointwise",
     "lamina.optim.sgd",
     "lamina.optim.adam",

@@ -15,7 +15,7 @@ FAMILIES = (
     "operands", "unary", "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering",
     "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg", "products", "einsum",
     "decomposition", "orthogonal", "random", "activation", "piecewise", "conv", "pad", "shuffle", "pooling", "resample", "grid", "fold", "norm", "layernorm", "attention", "dropout", "rnn",
-    "loss", "loss_pointwise", "loss_binary", "embedding", "distance",
+    "loss", "loss_pointwise", "loss_binary", "embedding", "distance", "loss_margin",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -44,6 +44,8 @@ def _gather() -> None:
                 )
                 if name in table:
                     raise RuntimeError(f"{attribute} of lamina.ops.{family} repeats the name {name!r}")
+                if attribute in ("METHODS", "INPLACE"):  # their first argument is a tensor in any case
+                    function = getattr(function, "unchecked", function)
                 table[name] = function
 
 

@@ -128,13 +128,13 @@ class Pdist(Op):
         d = IndexSelect.apply(x, 0, i) - IndexSelect.apply(x, 0, j)
         length = y.unsqueeze(1)
         if math.isinf(degree):
-            slope = p.sgn(d) * (p.abs(d) == length)
+            slope = d.sgn() * (d.abs() == length)
         elif degree == 1:
-            slope = p.sgn(d)
+            slope = d.sgn()
         else:
             moved = (d != 0) & (length != 0)
-            ratio = p.where(moved, p.abs(d), 1.0) / p.where(moved, length, 1.0)
-            slope = p.where(moved, p.sgn(d) * ratio ** (degree - 1), 0.0)
+            ratio = p.where(moved, d.abs(), 1.0) / p.where(moved, length, 1.0)
+            slope = p.where(moved, d.sgn() * ratio ** (degree - 1), 0.0)
         slope = slope * grad.unsqueeze(1)
         zero = p.zeros_like(x)
         return zero.index_add(0, i, slope).index_add(0, j, -slope), None

@@ -67,7 +67,7 @@ class BinaryCrossEntropy(BinaryLoss):
 
     @staticmethod
     def target_slope(x, y, weight):
-        slope = p.log(1 - x) - p.log(x)
+        slope = (1 - x).log() - x.log()
         return slope if weight is None else slope * weight
 
 
@@ -92,7 +92,7 @@ class BinaryCrossEntropyWithLogits(BinaryLoss):
 
 def log_loss(x: Any) -> Any:
     """log(1 + eˣ), without overflow and to full precision."""
-    return p.clamp(x, min=0) + p.log1p(p.exp(-p.abs(x)))
+    return p.clamp(x, min=0) + (-x.abs()).exp().log1p()
 
 
 class SoftMarginLoss(PointwiseLoss):

@@ -125,13 +125,13 @@ class KlDiv(PointwiseLoss):
 
     @staticmethod
     def slope(x, y, log_target):
-        return -(p.exp(y) if log_target else y)
+        return -(y.exp() if log_target else y)
 
     @staticmethod
     def target_slope(x, y, log_target):
         if log_target:
-            return p.exp(y) * (y + 1 - x)
-        return p.where(y == 0, 0.0, p.log(y)) + y / y - x  # NaN at 0, as in PyTorch
+            return y.exp() * (y + 1 - x)
+        return p.where(y == 0, 0.0, y.log()) + y / y - x  # NaN at 0, as in PyTorch
 
 
 # -- public functions ----------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def mse_loss(
     tensors("mse_loss", input=input, target=target)
     _same_size(input, target)
     if weight is not None:
-        return _weighted_mean(p.square(input - target), weight, input, reduction)
+        return _weighted_mean((input - target).square(), weight, input, reduction)
     return MseLoss.apply(input, target, reduction)
 
 
@@ -199,7 +199,7 @@ def l1_loss(
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("l1_loss", input=input, target=target)
     _same_size(input, target)
-    errors = p.abs(input - target)
+    errors = (input - target).abs()
     return reduced(errors, reduction) if weight is None else _weighted_mean(errors, weight, input, reduction)
 
 
@@ -231,7 +231,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, but got {beta}")
     if beta == 0:
-        return reduced(p.abs(input - target), reduction)
+        return reduced((input - target).abs(), reduction)
     return SmoothL1Loss.apply(input, target, reduction, beta)
 
 
@@ -332,9 +332,9 @@ def poisson_nll_loss(
     """
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("poisson_nll_loss", input=input, target=target)
-    loss = p.exp(input) - target * input if log_input else input - target * p.log(input + eps)
+    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
-        stirling = target * p.log(target) - target + p.log(target * (2 * math.pi)) * 0.5
+        stirling = target * target.log() - target + (target * (2 * math.pi)).log() * 0.5
         loss = loss + p.cast(p.where(target <= 1, 0.0, stirling), loss.dtype)
     return reduced(loss, reduction)
 
@@ -372,7 +372,7 @@ def gaussian_nll_loss(
             raise ValueError(f"var is of incorrect size: {var.shape} for an input of size {input.shape}")
     reduction = reduction_of(reduction)
     var = at_least(var, eps)
-    loss = (p.log(var) + p.square(input - target) / var) * 0.5
+    loss = (var.log() + (input - target).square() / var) * 0.5
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return reduced(loss, reduction)

@@ -12,6 +12,7 @@ from lamina.nn.modules import (
     flatten,
     linear,
     loss,
+    loss_margin,
     loss_pointwise,
     module,
     normalization,
@@ -32,6 +33,7 @@ from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
+from lamina.nn.modules.loss_margin import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
@@ -63,3 +65,4 @@ __all__ += distance.__all__
 __all__ += sparse.__all__
 __all__ += loss.__all__
 __all__ += loss_pointwise.__all__
+__all__ += loss_margin.__all__
