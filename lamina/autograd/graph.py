@@ -637,7 +637,12 @@ def inplace(function: Any, name: str) -> Any:
     into = getattr(function, "into", None)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        check_writable(self)
+        try:
+            check_writable(self)
+        except AttributeError:
+            if isinstance(self, Variable):
+                raise
+            raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}") from None
         recording = mode.enabled and _wants_gradient(self, (*args, *kwargs.values()) if kwargs else args)
         source = self
         if not recording and into is not None and not kwargs and into(self, *args):

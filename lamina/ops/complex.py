@@ -9,8 +9,9 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import ViewOp
 from lamina.ops.layout import storage_offset
+from lamina.ops.operands import checked
 from lamina.ops.parts import Slice
-from lamina.ops.shape import _tensor, strided
+from lamina.ops.shape import strided
 
 
 class ViewAsReal(ViewOp):
@@ -41,14 +42,14 @@ class ViewAsComplex(ViewOp):
 
 def view_as_real(input: Any) -> Any:
     """A complex tensor (*) as a view (*, 2) of real and imaginary parts."""
-    if _tensor(input, "view_as_real")._a.dtype.kind != "c":
+    if checked(input, "view_as_real")._a.dtype.kind != "c":
         raise RuntimeError("view_as_real is only supported for complex tensors")
     return ViewAsReal.apply(input)
 
 
 def view_as_complex(input: Any) -> Any:
     """A real tensor (*, 2) as a view (*) of complex numbers."""
-    a = _tensor(input, "view_as_complex")._plain()
+    a = checked(input, "view_as_complex")._plain()
     if a.dtype not in (np.float32, np.float64):
         raise RuntimeError(
             "view_as_complex is only supported for float and double tensors, but got a tensor of scalar type: "
@@ -69,14 +70,14 @@ def view_as_complex(input: Any) -> Any:
 
 def real(input: Any) -> Any:
     """The real part, a view; a real tensor as it is."""
-    if _tensor(input, "real")._a.dtype.kind != "c":
+    if checked(input, "real")._a.dtype.kind != "c":
         return input
     return Slice.apply(ViewAsReal.apply(input), (Ellipsis, 0))
 
 
 def imag(input: Any) -> Any:
     """The imaginary part, a view; raises ``RuntimeError`` for a real tensor."""
-    if _tensor(input, "imag")._a.dtype.kind != "c":
+    if checked(input, "imag")._a.dtype.kind != "c":
         raise RuntimeError("imag is not implemented for tensors with non-complex dtypes.")
     return Slice.apply(ViewAsReal.apply(input), (Ellipsis, 1))
 

@@ -10,7 +10,7 @@ import numpy as np
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
 from lamina.autograd.graph import Variable, expose, wrap
-from lamina.ops.operands import store
+from lamina.ops.operands import not_a_tensor, of_tensor, store
 
 
 def finish(array: Any, requires_grad: bool = False, out: Any = None) -> Any:
@@ -253,7 +253,7 @@ def _filled(name: str, doc: str) -> tuple[Any, Any]:
     ) -> Any:  # fmt: skip
         _check(device, layout, pin_memory)
         if not isinstance(input, Variable):
-            raise TypeError(f"{name}_like(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+            raise not_a_tensor(input, f"{name}_like")
         d = input._a.dtype if dtype is None else to_numpy(dtype)
         plain = input._hidden or memory_format is _dtypes.contiguous_format
         r = finish(fill(input._a.shape, d) if plain else fill_like(input._a, d), requires_grad)
@@ -286,6 +286,7 @@ def full(
     return finish(np.full(size_of((size,)), value, d), requires_grad, out)
 
 
+@of_tensor
 def full_like(
     input: Any, fill_value: Any, *, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False,
     pin_memory: bool = False, memory_format: Any = None,

@@ -17,6 +17,7 @@ from lamina.autograd.graph import Op, Variable, inplace, wrap
 from lamina.engine import kernels as k
 from lamina.engine import memory
 from lamina.ops import pointwise
+from lamina.ops.operands import of_tensor
 from lamina.random.distributions import bernoulli_
 
 # −λα of SELU, its value at −∞ with the sign turned; alpha dropout sets elements to it.
@@ -145,6 +146,7 @@ def feature_alpha_dropout(input: Any, p: float = 0.5, training: bool = False, in
     return _checked(input, _probability(p), training, inplace, per_channel=True, alpha=True)
 
 
+@of_tensor
 def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """In training, set whole channels to zero with probability ``p`` and divide the others by 1 − p.
 
@@ -158,6 +160,7 @@ def dropout1d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
     return _channels(input, p, training, inplace, batched=input.ndim == 3)
 
 
+@of_tensor
 def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """In training, set whole channels to zero with probability ``p`` and divide the others by 1 − p.
 
@@ -174,6 +177,7 @@ def dropout2d(input: Any, p: float = 0.5, training: bool = True, inplace: bool =
     return _channels(input, p, training, inplace, batched=True)
 
 
+@of_tensor
 def dropout3d(input: Any, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     """In training, set whole channels to zero with probability ``p`` and divide the others by 1 − p.
 
@@ -214,6 +218,7 @@ def _plain_forms(name: str, in_place: bool, **kind: bool) -> Any:
     return function
 
 
+@of_tensor
 def native_dropout(input: Any, p: float, train: bool | None) -> Any:
     """Dropout and its mask, a bool tensor that is true where an element was kept."""
     if not train:

@@ -11,10 +11,10 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, inplace, type_name, wrap
 from lamina.engine import kernels as k
 from lamina.ops.indexing import _NUMBER, _zero, number, write
-from lamina.ops.operands import store
+from lamina.ops.operands import checked, of_tensor, store
 from lamina.ops.parts import Slice
 from lamina.ops.pointwise import cast, where
-from lamina.ops.shape import _tensor, expand, reshape, wrap_dim
+from lamina.ops.shape import expand, reshape, wrap_dim
 
 # -- arguments -----------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def _in_range(index: np.ndarray, dim: int, n: int, error: type[Exception] = Runt
 
 def _element_index(x: Any, dim: Any, index: Any, name: str, source: tuple | None = None) -> int:
     """Check an index for each element against its tensor (and the shape of its source); returns the dimension."""
-    shape, a = x._a.shape, _tensor(index, name)._a
+    shape, a = x._a.shape, checked(index, name)._a
     d = wrap_dim(dim, len(shape))
     if a.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index, but got {_name(index)}")
@@ -202,6 +202,7 @@ def _ones(shape: tuple, like: Any) -> Any:
     return _filled(shape, like, 1.0)
 
 
+@of_tensor
 def gather(input: Any, dim: int, index: Any, *, sparse_grad: bool = False, out: Any = None) -> Any:
     """out[i][j][k] = input[index[i][j][k]][j][k] for ``dim=0``, and alike for others; shaped like ``index``.
 
@@ -326,7 +327,7 @@ def scatter_reduce(input: Any, dim: int, index: Any, src: Any, reduce: str, *, i
 
 def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any = None) -> Any:
     """:func:`gather` with the other dimensions broadcast; without ``dim``, from the flattened tensor."""
-    if _tensor(indices, "take_along_dim")._a.dtype != np.int64:
+    if checked(indices, "take_along_dim")._a.dtype != np.int64:
         raise RuntimeError(f"torch.take_along_dim(): dtype of indices should be Long but got {_name(indices)}")
     if dim is None:
         row, where_ = reshape(input, (input._a.size,)), reshape(indices, (indices._a.size,))
@@ -409,7 +410,7 @@ class IndexFill(IndexCopy):
 
 def _slice_index(input: Any, dim: int, index: Any, name: str) -> tuple[int, Any]:
     """The dimension, and the index as a vector."""
-    a = _tensor(index, name)._a
+    a = checked(index, name)._a
     d = wrap_dim(dim, input._a.ndim)
     if a.ndim > 1:
         raise IndexError(
@@ -571,7 +572,7 @@ def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, 
 
 def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     """Integers (*) as rows (*, num_classes) that are 1 at the integer and 0 elsewhere, of dtype int64."""
-    a = _tensor(tensor, "one_hot")._a
+    a = checked(tensor, "one_hot")._a
     if a.dtype != np.int64:
         raise RuntimeError(f"one_hot is only applicable to index tensor of type LongTensor, but got {type_name(a)}")
     if not a.size:

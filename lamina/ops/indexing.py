@@ -24,10 +24,10 @@ from lamina.autograd.graph import (
     wrap,
 )
 from lamina.engine import kernels as k
-from lamina.ops.operands import store
+from lamina.ops.operands import checked, of_tensor, store
 from lamina.ops.parts import Slice
 from lamina.ops.pointwise import cast
-from lamina.ops.shape import View, _tensor, expand, reshape
+from lamina.ops.shape import View, expand, reshape
 
 _FULL = slice(None)
 _NUMBER = (bool, int, float, complex, np.generic)
@@ -551,6 +551,7 @@ def _recorded(x: Any) -> bool:
     return mode.enabled and (x._requires or (x._base is not None and x._base._requires))
 
 
+@of_tensor
 def fill_(input: Any, value: Any) -> Any:
     """Writes a number, or a zero-dimensional tensor, into every element."""
     if isinstance(value, Variable):
@@ -566,11 +567,13 @@ def fill_(input: Any, value: Any) -> Any:
     return copy_into(input, value, Fill)
 
 
+@of_tensor
 def fill(input: Any, value: Any) -> Any:
     """A copy with every element replaced by a number or a zero-dimensional tensor."""
     return fill_(input.clone(), value)
 
 
+@of_tensor
 def zero_(input: Any) -> Any:
     """Writes 0 into every element."""
     check_writable(input)
@@ -622,7 +625,7 @@ class Take(Index):
 
 
 def _flat_index(input: Any, index: Any, name: str) -> None:
-    a = _tensor(index, name)._a
+    a = checked(index, name)._a
     if a.dtype != np.int64:
         raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {SCALAR_NAME[BY_NUMPY[a.dtype]]}")
     n = input._a.size

@@ -10,7 +10,7 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, ViewOp, wrap
 from lamina.engine import kernels as k
-from lamina.ops.operands import result_numpy_dtype, store
+from lamina.ops.operands import checked, not_a_tensor, of_tensor, result_numpy_dtype, store
 from lamina.ops.parts import Slice, atleast_1d, atleast_2d, atleast_3d, slice_dim
 from lamina.ops.shape import _integer, reshape, sizes, tensor_list, wrap_dim
 
@@ -249,7 +249,7 @@ class Unbind(ViewOp):
 
 def _split_dim(tensor: Any, dim: Any, name: str) -> int:
     if not isinstance(tensor, Variable):
-        raise TypeError(f"{name}(): argument 'tensor' (position 1) must be Tensor, not {type(tensor).__name__}")
+        raise not_a_tensor(tensor, name, "tensor")
     if not tensor._a.ndim:
         raise RuntimeError(f"{name} expects at least a 1-dimensional tensor")
     return wrap_dim(dim, tensor._a.ndim)
@@ -313,6 +313,7 @@ def unsafe_split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple
     return split_with_sizes(input, split_sizes, dim)
 
 
+@of_tensor
 def unbind(input: Any, dim: int = 0) -> tuple:
     """Views of all slices along ``dim``, which disappears."""
     if not input._a.ndim:
@@ -320,6 +321,7 @@ def unbind(input: Any, dim: int = 0) -> tuple:
     return Unbind.apply(input, wrap_dim(dim, input._a.ndim))
 
 
+@of_tensor
 def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None,
                  sections: Any = None) -> tuple:  # fmt: skip
     """Views of parts of ``dim``: n parts whose sizes differ by at most 1, or parts cut at the given indices."""
@@ -353,7 +355,8 @@ def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, i
 
 
 def _axis_split(input: Any, indices_or_sections: Any, name: str, least: int, dim: int) -> tuple:
-    n = input._a.ndim
+    n = checked(input, name)._a.ndim
+    dim = 0 if n == 1 else dim
     if n < least:
         raise RuntimeError(
             f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {n} dimensions!"
@@ -370,7 +373,7 @@ def _axis_split(input: Any, indices_or_sections: Any, name: str, least: int, dim
 
 def hsplit(input: Any, indices_or_sections: Any) -> tuple:
     """:func:`tensor_split` along dimension 1 (0 for a vector), into equal parts or at indices."""
-    return _axis_split(input, indices_or_sections, "hsplit", 1, 0 if input._a.ndim == 1 else 1)
+    return _axis_split(input, indices_or_sections, "hsplit", 1, 1)
 
 
 def vsplit(input: Any, indices_or_sections: Any) -> tuple:

@@ -23,16 +23,16 @@ from lamina.ops.indexing import (
     write,
 )
 from lamina.ops.layout import as_strided, storage_offset, stride
-from lamina.ops.operands import store
+from lamina.ops.operands import checked, of_tensor, store
 from lamina.ops.parts import Diagonal, Slice, select
 from lamina.ops.pointwise import cast, where
-from lamina.ops.shape import _integer, _tensor, expand, reshape, wrap_dim
+from lamina.ops.shape import _integer, expand, reshape, wrap_dim
 
 # -- masks ---------------------------------------------------------------------------------------------------
 
 
 def _check_mask(mask: Any, name: str, text: str) -> None:
-    if _tensor(mask, name)._a.dtype.kind != "b":
+    if checked(mask, name)._a.dtype.kind != "b":
         raise RuntimeError(f"{text} {BY_NUMPY[mask._a.dtype].name}")
 
 
@@ -142,7 +142,7 @@ def masked_scatter(input: Any, mask: Any, source: Any) -> Any:
 
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """The indices of the elements that are not 0: an (n, ndim) tensor, or a tuple of a tensor for each dimension."""
-    a = _tensor(input, "nonzero")._a
+    a = checked(input, "nonzero")._a
     if as_tuple:
         return tuple([wrap(i) for i in k.nonzero(a if a.ndim else a.reshape(1))])
     if a.ndim:
@@ -172,11 +172,13 @@ def _replaced(input: Any, src: Any, place: Any, name: str) -> Any:
     return result
 
 
+@of_tensor
 def select_scatter(input: Any, src: Any, dim: int, index: int) -> Any:
     """A copy with ``src`` as its slice ``index`` of ``dim``."""
     return _replaced(input, src, lambda x: select(x, dim, index), "slice")
 
 
+@of_tensor
 def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
     """A copy with ``src`` in ``start:end:step`` of ``dim``."""
     d = wrap_dim(dim, input._a.ndim)
@@ -184,6 +186,7 @@ def slice_scatter(input: Any, src: Any, dim: int = 0, start: Any = None, end: An
     return _replaced(input, src, lambda x: Slice.apply(x, place), "slice")
 
 
+@of_tensor
 def diagonal_scatter(input: Any, src: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """A copy with ``src`` on a diagonal."""
     n = input._a.ndim

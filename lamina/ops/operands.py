@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,40 @@ import numpy as np
 from lamina import _dtypes
 from lamina._dtypes import RANK, promote_numpy, scalar_dtype
 from lamina.autograd.graph import Variable, check_cast, mode, overwrite, wrap
+
+
+def not_a_tensor(x: Any, function: str, argument: str = "input", position: int = 1) -> TypeError:
+    """PyTorch's error for an argument that should have been a tensor."""
+    return TypeError(
+        f"{function}(): argument '{argument}' (position {position}) must be Tensor, not {type(x).__name__}"
+    )
+
+
+def checked(x: Any, function: str) -> Any:
+    """A tensor itself; anything else raises ``TypeError``."""
+    if not isinstance(x, Variable):
+        raise not_a_tensor(x, function)
+    return x
+
+
+def array_of(x: Any, function: str) -> np.ndarray:
+    """The array of a tensor; anything else raises ``TypeError``."""
+    if not isinstance(x, Variable):
+        raise not_a_tensor(x, function)
+    return x._a
+
+
+def of_tensor(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose first argument must be a tensor. A method needs no check: the tables take ``unchecked`` for it."""
+
+    @functools.wraps(function)
+    def checking(input: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(input, Variable):
+            raise not_a_tensor(input, function.__name__)
+        return function(input, *args, **kwargs)
+
+    checking.unchecked = function  # type: ignore[attr-defined]
+    return checking
 
 
 def _category(x: Any) -> tuple[int, np.dtype]:

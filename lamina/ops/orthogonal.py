@@ -12,7 +12,7 @@ from lamina.engine import kernels as k
 from lamina.ops.creation import eye
 from lamina.ops.decomposition import _matrices, solve
 from lamina.ops.join import cat
-from lamina.ops.pointwise import store_or_return
+from lamina.ops.operands import of_tensor, store_or_return
 
 
 class LinalgMatrixExp(Op):
@@ -61,6 +61,7 @@ def matrix_exp(A: Any) -> Any:  # noqa: N803
     return LinalgMatrixExp.apply(A.float()).to(A.dtype) if a.dtype == np.float16 else LinalgMatrixExp.apply(A)
 
 
+@of_tensor
 def geqrf(input: Any, *, out: Any = None) -> Any:
     """The QR decomposition as LAPACK stores it: ``(a, tau)`` for :func:`householder_product`, and R in a's upper triangle.
 
@@ -117,6 +118,7 @@ def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
     return store_or_return(out, result)
 
 
+@of_tensor
 def orgqr(input: Any, input2: Any, *, out: Any = None) -> Any:
     """The same as :func:`householder_product`, of (input, input2) = (input, tau)."""
     return householder_product(input, input2, out=out)

@@ -10,10 +10,10 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, check_device, int64, to_numpy
 from lamina.autograd.graph import Op, Variable, ViewOp, wrap
 from lamina.engine import kernels as k
+from lamina.ops.operands import checked, of_tensor
 from lamina.ops.shape import (
     Look,
     _integer,
-    _tensor,
     expand,
     flatten,
     reshape,
@@ -61,6 +61,7 @@ def slice_dim(input: Any, dim: int, start: int, stop: int, step: int = 1) -> Any
     return Slice.apply(input, (slice(None),) * dim + (slice(start, stop, step), Ellipsis))
 
 
+@of_tensor
 def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     """A view of ``length`` elements of dimension ``dim``, from ``start``."""
     shape = input._a.shape
@@ -80,11 +81,13 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     return slice_dim(input, d, start, start + length)
 
 
+@of_tensor
 def narrow_copy(input: Any, dim: int, start: Any, length: int) -> Any:
     """A copy of what :func:`narrow` shows."""
     return narrow(input, dim, start, length).clone()
 
 
+@of_tensor
 def select(input: Any, dim: int, index: int) -> Any:
     """A view of entry ``index`` along ``dim``, which disappears."""
     shape = input._a.shape
@@ -113,7 +116,7 @@ class Diagonal(Look):
 
 def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     """A view of the ``offset``-th diagonal of dimensions ``dim1`` and ``dim2``, as the last dimension."""
-    n = _tensor(input, "diagonal")._a.ndim
+    n = checked(input, "diagonal")._a.ndim
     d1, d2 = wrap_dim(dim1, n), wrap_dim(dim2, n)
     if d1 == d2:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
@@ -135,7 +138,7 @@ class DiagonalEmbed(Op):
 
 def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
     """Matrices, in dimensions ``dim1`` and ``dim2`` of the result, with the last dimension of ``input`` on a diagonal."""
-    shape = _tensor(input, "diag_embed")._a.shape
+    shape = checked(input, "diag_embed")._a.shape
     n = len(shape) + 1
     d1, d2 = wrap_dim(dim1, n), wrap_dim(dim2, n)
     if d1 == d2:
@@ -149,7 +152,7 @@ def diag_embed(input: Any, offset: int = 0, dim1: int = -2, dim2: int = -1) -> A
 
 def diag(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
     """The matrix that has a vector on its ``diagonal``-th diagonal, or a copy of that diagonal of a matrix."""
-    n = _tensor(input, "diag")._a.ndim
+    n = checked(input, "diag")._a.ndim
     if n == 1:
         r = diag_embed(input, diagonal)
     elif n == 2:
@@ -162,6 +165,7 @@ def diag(input: Any, diagonal: int = 0, *, out: Any = None) -> Any:
 _diagonal = diagonal
 
 
+@of_tensor
 def diagflat(input: Any, offset: int = 0) -> Any:
     """The matrix that has all elements of ``input`` on its ``offset``-th diagonal."""
     return diag_embed(reshape(input, (input._a.size,)), offset)
@@ -240,25 +244,26 @@ def flip(input: Any, *args: Any, dims: Any = None) -> Any:
     """A copy in reverse order along ``dims``."""
     if not args and dims is None:
         raise TypeError('flip() missing 1 required positional arguments: "dims"')
-    a = _tensor(input, "flip")._a
+    a = checked(input, "flip")._a
     found = wrap_dims(sizes(args if dims is None else (dims,), "dims"), a.ndim)
     return Flip.apply(input, found if a.ndim else ())
 
 
 def fliplr(input: Any) -> Any:
     """A copy with the columns (dimension 1) in reverse order."""
-    if input._a.ndim < 2:
+    if checked(input, "fliplr")._a.ndim < 2:
         raise RuntimeError("Input must be >= 2-d.")
     return flip(input, 1)
 
 
 def flipud(input: Any) -> Any:
     """A copy with the rows (dimension 0) in reverse order."""
-    if input._a.ndim < 1:
+    if checked(input, "flipud")._a.ndim < 1:
         raise RuntimeError("Input must be >= 1-d.")
     return flip(input, 0)
 
 
+@of_tensor
 def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
     """A copy turned ``k`` times by a quarter, from dimension ``dims[0]`` towards ``dims[1]``."""
     n = input._a.ndim
@@ -290,6 +295,7 @@ class Roll(Op):
         return Roll.apply(grad, *ctx.by), None, None
 
 
+@of_tensor
 def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     """``input`` shifted by ``shifts`` places along ``dims``, what falls off re-entering; without dims, as one row."""
     shifts = sizes((shifts,), "shifts") if isinstance(shifts, (tuple, list)) else (_integer(shifts, "shifts"),)
@@ -334,6 +340,7 @@ def repeat(input: Any, *args: Any, repeats: Any = None) -> Any:
     return Repeat.apply(input, counts)
 
 
+@of_tensor
 def tile(input: Any, *args: Any, dims: Any = None) -> Any:
     """:func:`repeat`, where missing leading counts are 1."""
     counts = sizes(args if dims is None else (dims,), "dims")
@@ -375,7 +382,7 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, outpu
 
 
 def _counts(repeats: Any) -> np.ndarray:
-    a = _tensor(repeats, "repeat_interleave")._a
+    a = checked(repeats, "repeat_interleave")._a
     if a.dtype not in (np.int64, np.int32):
         name = SCALAR_NAME[BY_NUMPY[a.dtype]]
         if a.dtype.kind == "f" or a.dtype.kind in "bc":
@@ -423,7 +430,7 @@ class Triu(Tril):
 
 def _triangle(op: type[Op], input: Any, diagonal: Any, out: Any) -> Any:
     name = op.__name__.lower()
-    if _tensor(input, name)._a.ndim < 2:
+    if checked(input, name)._a.ndim < 2:
         raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions")
     r = op.apply(input, _integer(diagonal, "diagonal"))
     return r if out is None else _store(out, r)
@@ -534,7 +541,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     from itertools import combinations as choices
     from itertools import combinations_with_replacement as repeated_choices
 
-    a = _tensor(input, "combinations")._a
+    a = checked(input, "combinations")._a
     if a.ndim != 1:
         raise RuntimeError(f"Expect a 1D vector, but got shape {list(a.shape)}")
     if r < 0:
@@ -548,7 +555,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
 
 def unravel_index(indices: Any, shape: Any) -> tuple:
     """The coordinates, in a tensor of ``shape``, of positions in its flattened form."""
-    a = _tensor(indices, "unravel_index")._a
+    a = checked(indices, "unravel_index")._a
     if a.dtype.kind not in "iu":
         raise TypeError(f"expected 'indices' to be integer dtype, but got {BY_NUMPY[a.dtype]}")
     shape = sizes((shape,) if isinstance(shape, (tuple, list)) else ((shape,),), "shape")

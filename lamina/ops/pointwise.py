@@ -18,7 +18,10 @@ from lamina.ops.operands import (
     _as_array,
     _broadcastable,
     _call,
+    array_of,
     floating,
+    not_a_tensor,
+    of_tensor,
     operands,
     result_numpy_dtype,
     result_type,  # noqa: F401  # as are the functions of unary.py: other families reach them here
@@ -438,8 +441,15 @@ def _plain(
     return function
 
 
-def _truths(x: Any, y: Any) -> tuple[Any, Any]:
-    return tuple(t._a if isinstance(t, Variable) else np.asarray(t) for t in (x, y))  # type: ignore[return-value]
+def _logical(name: str, doc: str) -> Callable[..., Any]:
+    """A truth function of two tensors of any dtypes."""
+
+    def arrays(x: Any, y: Any) -> tuple[Any, Any]:
+        if not isinstance(y, Variable):
+            raise not_a_tensor(y, name, "other", 2)
+        return array_of(x, name), y._a
+
+    return _plain(getattr(k, name), name, doc, arrays)
 
 
 def _integers(x: Any, y: Any) -> tuple[Any, Any]:
@@ -457,9 +467,9 @@ lt = _plain(k.lt, "lt", "input < other, elementwise.")
 le = _plain(k.le, "le", "input <= other, elementwise.")
 gt = _plain(k.gt, "gt", "input > other, elementwise.")
 ge = _plain(k.ge, "ge", "input >= other, elementwise.")
-logical_and = _plain(k.logical_and, "logical_and", "Whether both elements are non-zero.", _truths)
-logical_or = _plain(k.logical_or, "logical_or", "Whether either element is non-zero.", _truths)
-logical_xor = _plain(k.logical_xor, "logical_xor", "Whether exactly one element is non-zero.", _truths)
+logical_and = _logical("logical_and", "Whether both elements are non-zero.")
+logical_or = _logical("logical_or", "Whether either element is non-zero.")
+logical_xor = _logical("logical_xor", "Whether exactly one element is non-zero.")
 bitwise_and = _plain(k.bitwise_and, "bitwise_and", "input & other.", _integers)
 bitwise_or = _plain(k.bitwise_or, "bitwise_or", "input | other.", _integers)
 bitwise_xor = _plain(k.bitwise_xor, "bitwise_xor", "input ^ other.", _integers)
@@ -469,7 +479,7 @@ bitwise_right_shift = _plain(k.right_shift, "bitwise_right_shift", "input >> oth
 
 def _test(kernel: Any, name: str, doc: str) -> Callable[..., Any]:
     def function(input: Any) -> Any:
-        return wrap(kernel(input._a))
+        return wrap(kernel(array_of(input, name)))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = doc
@@ -482,12 +492,14 @@ isfinite = _test(k.isfinite, "isfinite", "Whether each element is neither infini
 signbit = _test(k.signbit, "signbit", "Whether each element's sign bit is set.")
 
 
+@of_tensor
 def logical_not(input: Any, *, out: Any = None) -> Any:
     """Whether each element is zero."""
     r = wrap(k.logical_not(input._a))
     return r if out is None else store(out, r)
 
 
+@of_tensor
 def bitwise_not(input: Any, *, out: Any = None) -> Any:
     """All bits flipped; for bools, the negation."""
     if input._a.dtype.kind not in "iub":
@@ -536,6 +548,8 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         return tuple(wrap(i) for i in np.nonzero(condition._a))
     if isinstance(condition, bool):
         condition = wrap(np.array(condition))
+    elif not isinstance(condition, Variable):
+        raise not_a_tensor(condition, "where", "condition")
     if condition._a.dtype.kind != "b" and condition._a.dtype != np.uint8:
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype "
@@ -622,6 +636,7 @@ def addcdiv(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any 
     return r if out is None else store(out, r)
 
 
+@of_tensor
 def nan_to_num(
     input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Any = None
 ) -> Any:
@@ -685,6 +700,7 @@ class Contiguous(Op):
         return grad
 
 
+@of_tensor
 def clone(input: Any, *, memory_format: Any = None) -> Any:
     """A copy that keeps its history; ``memory_format`` may ask for another order in memory."""
     if memory_format is None or memory_format is _dtypes.preserve_format:
@@ -713,6 +729,7 @@ class Logit(Op):
         return where((x < 0) | (x > 1), float("nan"), grad / (x * (1 - x)))
 
 
+@of_tensor
 def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
     """log(x/(1 − x)), with x moved into [eps, 1 − eps] first if ``eps`` is given."""
     if eps is not None:

@@ -17,6 +17,7 @@ from lamina.engine import memory
 from lamina.ops import pointwise
 from lamina.ops.creation import _check, finish, size_of
 from lamina.ops.layout import resize_
+from lamina.ops.operands import of_tensor
 from lamina.random import distributions as draw
 from lamina.random import sampling
 from lamina.random.generator import Generator
@@ -310,6 +311,7 @@ def normal(
     return _drawn(a, out, mean, std)
 
 
+@of_tensor
 def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = None) -> Any:
     """Ones, with the probabilities that ``input`` holds (or with probability ``p`` everywhere), and zeros.
 
@@ -321,6 +323,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = No
     return _drawn(draw.bernoulli_(memory.empty(input._a.shape, kind), probability, generator), out, input)
 
 
+@of_tensor
 def multinomial(
     input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None
 ) -> Any:  # fmt: skip

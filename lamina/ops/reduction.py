@@ -16,10 +16,10 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, to_numpy
-from lamina.autograd.graph import Op, Variable, mode, wrap
+from lamina.autograd.graph import Op, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
-from lamina.ops.operands import store
+from lamina.ops.operands import array_of, store
 from lamina.ops.shape import wrap_dim, wrap_dims
 
 I64, F64 = np.dtype(np.int64), np.dtype(np.float64)
@@ -41,13 +41,6 @@ def numpy_names(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **kwargs)
 
     return either
-
-
-def array_of(input: Any, name: str) -> np.ndarray:
-    """The array of a tensor; anything else raises ``TypeError``."""
-    if not isinstance(input, Variable):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return input._a
 
 
 def axes_of(dim: Any, ndim: int) -> tuple[int, ...] | None:

@@ -16,6 +16,7 @@ from lamina import _dtypes
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
 from lamina.autograd.graph import Op, Variable, ViewOp, alias, type_name
 from lamina.engine import kernels as k
+from lamina.ops.operands import checked, of_tensor
 
 # -- arguments -----------------------------------------------------------------------------------------------------
 
@@ -65,12 +66,6 @@ def tensor_list(tensors: Any, name: str) -> tuple:
         if not isinstance(t, Variable):
             raise TypeError(f"{name}(): expected Tensor as element {i} in argument 0, but got {type(t).__name__}")
     return tuple(tensors)
-
-
-def _tensor(x: Any, name: str) -> Any:
-    if not isinstance(x, Variable):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(x).__name__}")
-    return x
 
 
 def infer_size(shape: tuple[int, ...], numel: int) -> tuple[int, ...]:
@@ -266,9 +261,10 @@ def _view_dtype(input: Any, dtype: _dtypes.dtype) -> Any:
 
 def view_as(input: Any, other: Any) -> Any:
     """``input.view(other.shape)``."""
-    return View.apply(input, infer_size(_tensor(other, "view_as")._a.shape, input._a.size))
+    return View.apply(input, infer_size(checked(other, "view_as")._a.shape, input._a.size))
 
 
+@of_tensor
 def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
     """``input`` in another shape, one of whose sizes may be −1: a view where memory order allows, otherwise a copy."""
     to = sizes(args if shape is None else (shape,), "shape")
@@ -282,12 +278,12 @@ def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
 
 def reshape_as(input: Any, other: Any) -> Any:
     """``input.reshape(other.shape)``."""
-    return reshape(input, _tensor(other, "reshape_as")._a.shape)
+    return reshape(input, checked(other, "reshape_as")._a.shape)
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     """Dimensions ``start_dim`` to ``end_dim`` merged into one."""
-    s = _tensor(input, "flatten")._a.shape
+    s = checked(input, "flatten")._a.shape
     n = len(s)
     start, end = wrap_dim(start_dim, n), wrap_dim(end_dim, n)
     if start > end:
@@ -302,11 +298,13 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
     return reshape(input, (*s[:start], merged, *s[end + 1 :]))
 
 
+@of_tensor
 def ravel(input: Any) -> Any:
     """All elements in one row."""
     return reshape(input, (-1,) if input._a.size else (0,))
 
 
+@of_tensor
 def unflatten(input: Any, dim: int, sizes: Any) -> Any:  # noqa: A002
     """Dimension ``dim`` split into several, of ``sizes``, one of which may be −1."""
     s = input._a.shape
@@ -360,6 +358,7 @@ class T(Transpose):
     """The transpose of a matrix"""
 
 
+@of_tensor
 def permute(input: Any, *args: Any, dims: Any = None) -> Any:
     """A view with the dimensions in the order ``dims``."""
     order = sizes(args if dims is None else (dims,), "dims")
@@ -375,6 +374,7 @@ def permute(input: Any, *args: Any, dims: Any = None) -> Any:
     return Permute.apply(input, order)
 
 
+@of_tensor
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """A view with dimensions ``dim0`` and ``dim1`` swapped."""
     n = input._a.ndim
@@ -394,7 +394,7 @@ def swapdims(input: Any, dim0: int, dim1: int) -> Any:
 
 def t(input: Any) -> Any:
     """The transpose of a matrix; a tensor of fewer dimensions as it is."""
-    n = _tensor(input, "t")._a.ndim
+    n = checked(input, "t")._a.ndim
     if n > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {n}D")
     return T.apply(input, 0, 1) if n == 2 else View.apply(input, input._a.shape)
@@ -451,11 +451,13 @@ def _H(input: Any) -> Any:
     return _conjugate(_matrices(input, "H"))
 
 
+@of_tensor
 def adjoint(input: Any) -> Any:
     """The last two dimensions swapped, conjugated."""
     return _conjugate(_matrices(input, "adjoint()"))
 
 
+@of_tensor
 def movedim(input: Any, source: Any, destination: Any) -> Any:
     """A view with the dimensions at ``source`` moved to ``destination``, the others in their order."""
     n = input._a.ndim
@@ -495,6 +497,7 @@ class Unsqueeze(View):
         return a[(*(slice(None),) * dim, None)]
 
 
+@of_tensor
 def squeeze(input: Any, dim: Any = None) -> Any:
     """A view without the dimensions of size 1, or without those of them that ``dim`` names."""
     s = input._a.shape
@@ -504,6 +507,7 @@ def squeeze(input: Any, dim: Any = None) -> Any:
     return Squeeze.apply(input, tuple([n for i, n in enumerate(s) if n != 1 or i not in dims]))
 
 
+@of_tensor
 def unsqueeze(input: Any, dim: int) -> Any:
     """A view with a new dimension of size 1 at ``dim``."""
     return Unsqueeze.apply(input, wrap_dim(dim, input._a.ndim + 1))
@@ -558,9 +562,10 @@ def expand(input: Any, *args: Any, size: Any = None, implicit: bool = False) -> 
 
 def expand_as(input: Any, other: Any) -> Any:
     """``input.expand(other.shape)``."""
-    return expand(input, _tensor(other, "expand_as")._a.shape)
+    return expand(input, checked(other, "expand_as")._a.shape)
 
 
+@of_tensor
 def broadcast_to(input: Any, size: Any) -> Any:
     """``input.expand(size)``."""
     return expand(input, size)

@@ -10,9 +10,9 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME, scalar_dtype
 from lamina.autograd.graph import Op, Variable, wrap
 from lamina.engine import kernels as k
 from lamina.ops.gathering import Scatter
-from lamina.ops.operands import result_numpy_dtype, store
+from lamina.ops.operands import checked, result_numpy_dtype, store
 from lamina.ops.reduction import named_result
-from lamina.ops.shape import _integer, _tensor, squeeze, unsqueeze, wrap_dim
+from lamina.ops.shape import _integer, squeeze, unsqueeze, wrap_dim
 
 _SortResult, _TopkResult = named_result("sort", "values", "indices"), named_result("topk", "values", "indices")
 _KthResult, _ModeResult = named_result("kthvalue", "values", "indices"), named_result("mode", "values", "indices")
@@ -72,7 +72,7 @@ def _stored(result: Any, out: Any) -> Any:
 
 
 def _real(input: Any, name: str, what: str) -> np.ndarray:
-    a = _tensor(input, name)._a
+    a = checked(input, name)._a
     if a.dtype.kind == "c":
         raise RuntimeError(f"{what} does not support complex dtypes on CPU")
     return a
@@ -191,7 +191,7 @@ class MedianAll(Op):
 
 def _median(input: Any, dim: Any, keepdim: bool, out: Any, ignore_nan: bool) -> Any:
     name = "nanmedian" if ignore_nan else "median"
-    _no_bool(_tensor(input, name)._a, name if ignore_nan else "median")
+    _no_bool(checked(input, name)._a, name if ignore_nan else "median")
     if dim is None:
         r = MedianAll.apply(input, ignore_nan)
         return r if out is None else store(out, r)
@@ -221,7 +221,7 @@ def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -
 
 
 def _unique(kernel: Any, input: Any, dim: Any, inverse: bool, counts: bool, name: str) -> Any:
-    a = _tensor(input, name)._a
+    a = checked(input, name)._a
     d = None
     if dim is not None:
         if not a.ndim:
@@ -263,7 +263,7 @@ def searchsorted(sorted_sequence: Any, input: Any = None, *, out_int32: bool = F
     Before elements that are equal, or after them with ``right=True`` or ``side="right"``; ``sorter`` has the indices that
     sort an unsorted sequence.
     """
-    b = _tensor(sorted_sequence, "searchsorted")._a
+    b = checked(sorted_sequence, "searchsorted")._a
     if side is not None:
         if side not in ("left", "right"):
             raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
@@ -312,7 +312,7 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
 
     A bucket holds its upper boundary, or its lower one with ``right=True``.
     """
-    if _tensor(boundaries, "bucketize")._a.ndim != 1:
+    if checked(boundaries, "bucketize")._a.ndim != 1:
         raise RuntimeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries._a.ndim})")
     return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
 

@@ -10,9 +10,9 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Variable, wrap
 from lamina.engine import kernels as k
 from lamina.ops.gathering import Gather
-from lamina.ops.operands import store
+from lamina.ops.operands import checked, store
 from lamina.ops.reduction import named_result
-from lamina.ops.shape import _tensor, flatten, movedim, reshape, squeeze, unsqueeze, wrap_dim
+from lamina.ops.shape import flatten, movedim, reshape, squeeze, unsqueeze, wrap_dim
 from lamina.ops.sorting import sort
 
 _HistogramResult = named_result("histogram", "hist", "bin_edges")
@@ -53,7 +53,7 @@ def _check_quantile(a: np.ndarray, q: Any, interpolation: str) -> np.ndarray:
 
 
 def _quantile(input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, ignore_nan: bool, out: Any) -> Any:
-    a = _tensor(input, "quantile")._a
+    a = checked(input, "quantile")._a
     d = None if dim is None else wrap_dim(dim, a.ndim)
     levels = _check_quantile(a, q, interpolation)
     x = flatten(input) if d is None else input if a.ndim else reshape(input, (1,))
@@ -105,7 +105,7 @@ def _range(a: np.ndarray, low: Any, high: Any, name: str) -> tuple[Any, Any]:
 
 def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any = None) -> Any:  # noqa: A002
     """How many elements fall into each of ``bins`` equal parts of [min, max] (of the data's range, if both are equal)."""
-    a = _tensor(input, "histc")._a
+    a = checked(input, "histc")._a
     if a.dtype.kind != "f":
         raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{_name(a)}'")
     if bins <= 0:
@@ -116,7 +116,7 @@ def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any =
 
 def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     """How often each non-negative integer occurs in a vector, or the sum of the ``weights`` of its occurrences."""
-    a = _tensor(input, "bincount")._a
+    a = checked(input, "bincount")._a
     if a.dtype.kind not in "iu":
         raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{_name(a)}'")
     if minlength < 0:
@@ -135,7 +135,7 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
     ``bins`` is a number of equal bins of ``range`` (by default the data's), or a tensor of their edges. With ``density`` the
     histogram's area is 1.
     """
-    a = _tensor(input, "histogram")._a
+    a = checked(input, "histogram")._a
     if a.dtype.kind != "f":
         raise NotImplementedError(f"\"histogramdd\" not implemented for '{_name(a)}'")
     if isinstance(bins, Variable):

@@ -11,7 +11,7 @@ from lamina import _dtypes
 from lamina._dtypes import SCALAR_NAME
 from lamina.autograd.graph import Op, Variable
 from lamina.engine import kernels as k
-from lamina.ops.operands import floating, store, store_or_return, zeros_like
+from lamina.ops.operands import floating, not_a_tensor, of_tensor, store, store_or_return, zeros_like
 
 
 def _one(
@@ -45,9 +45,7 @@ def _one(
 
     def function(input: Any, *, out: Any = None) -> Any:
         if not isinstance(input, Variable):
-            raise TypeError(
-                f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}"
-            )
+            raise not_a_tensor(input, name)
         r = apply(input)
         return r if out is None else store(out, r)
 
@@ -132,12 +130,14 @@ class Round(Op):
         return zeros_like(grad), None
 
 
+@of_tensor
 def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:  # noqa: A001
     """The nearest integer (halves to even), or the nearest multiple of 10^−decimals."""
     r = Round.apply(input, decimals)
     return r if out is None else store(out, r)
 
 
+@of_tensor
 def frac(input: Any, *, out: Any = None) -> Any:
     """x − trunc(x), of floating-point tensors."""
     if input._a.dtype.kind != "f":
@@ -147,6 +147,7 @@ def frac(input: Any, *, out: Any = None) -> Any:
     return store_or_return(out, input - trunc(input))
 
 
+@of_tensor
 def positive(input: Any) -> Any:
     """The tensor itself; a bool tensor raises ``RuntimeError``."""
     if input._a.dtype.kind == "b":

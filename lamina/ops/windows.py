@@ -15,14 +15,13 @@ import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Variable
+from lamina.ops.operands import array_of, not_a_tensor
 
 Ints = tuple[int, ...]
 
 
 def shape_of(name: str, input: Any) -> Ints:
-    if not isinstance(input, Variable):
-        raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
-    return input._a.shape
+    return array_of(input, name).shape
 
 
 def check_dtype(name: str, input: Any, kinds: str, only_long: bool = False) -> None:
@@ -211,7 +210,7 @@ def unpooled_size(
 def indices_of(name: str, shape: Ints, indices: Any, size: Ints) -> Any:
     """The indices as an array, checked to lie within planes of ``size``."""
     if not isinstance(indices, Variable):
-        raise TypeError(f"{name}(): argument 'indices' (position 2) must be Tensor, not {type(indices).__name__}")
+        raise not_a_tensor(indices, name, "indices", 2)
     at = indices._a
     if at.dtype.kind != "i" or at.dtype.itemsize != 8:
         raise RuntimeError(f"{name}: elements in indices should be type int64 but got: {SCALAR_NAME[BY_NUMPY[at.dtype]]}")
