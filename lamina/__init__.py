@@ -59,7 +59,7 @@ from lamina.engine import memory
 from lamina.ops import *  # noqa: F403  # the functions of the families, by their tables
 from lamina.random import Generator, default_generator
 
-from lamina import linalg, nn, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina import linalg, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina.serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"

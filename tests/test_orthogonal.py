@@ -48,7 +48,8 @@ def test_matrix_exp_gradients():
 def test_matrix_exp_errors():
     for case in (
         lambda t, x: t.matrix_exp(t.ones(2, 3)), lambda t, x: t.matrix_exp(t.ones(2)),
-        lambda t, x: t.matrix_exp(t.ones(2, 2).long()), lambda t, x: t.geqrf(t.ones(3)), lambda t, x: t.geqrf(t.ones(3, 3).long()),
+        lambda t, x: t.matrix_exp(t.ones(2, 2).long()), lambda t, x: t.geqrf(t.ones(3)),
+        lambda t, x: t.geqrf(t.ones(3, 3).long()),
         lambda t, x: t.linalg.householder_product(t.ones(2, 3), t.ones(2)),
         lambda t, x: t.linalg.householder_product(t.ones(3, 2), t.ones(3)),
         lambda t, x: t.linalg.householder_product(t.ones(3), t.ones(3)),

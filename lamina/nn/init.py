@@ -7,10 +7,12 @@ numbers of inputs and outputs of one unit: for a weight of shape :math:`(C_{out}
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,35 @@ __all__ = [
     "constant", "dirac", "eye", "kaiming_normal", "kaiming_uniform", "normal", "orthogonal", "sparse", "uniform",
     "xavier_normal", "xavier_uniform",
 ]  # fmt: skip
+
+
+class _State(threading.local):
+    skipped = False
+
+
+_state = _State()
+
+
+@contextlib.contextmanager
+def skipped() -> Iterator[None]:
+    """Leave every tensor as it is, and the generator too, for the length of a ``with`` block."""
+    before, _state.skipped = _state.skipped, True
+    try:
+        yield
+    finally:
+        _state.skipped = before
+
+
+def _fills(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(function)
+    def run(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if _state.skipped:
+            return tensor
+        with no_grad():
+            return function(tensor, *args, **kwargs)
+
+    return run
+
 
 _GAINS = {"tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4}
 _LINEAR = ("linear", "sigmoid", *(f"conv{t}{n}d" for t in ("", "_transpose") for n in (1, 2, 3)))
@@ -76,19 +107,19 @@ def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
 # -- one law for all elements --------------------------------------------------------------------------------------
 
 
-@no_grad()
+@_fills
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Draw from the uniform distribution over [a, b)."""
     return tensor.uniform_(a, b, generator=generator)
 
 
-@no_grad()
+@_fills
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Draw from the normal distribution."""
     return tensor.normal_(mean, std, generator=generator)
 
 
-@no_grad()
+@_fills
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,
@@ -109,7 +140,7 @@ def trunc_normal_(
     return truncated_normal_(tensor, mean, std, a, b, generator)
 
 
-@no_grad()
+@_fills
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Set every element to ``val``."""
     return tensor.fill_(val)
@@ -199,7 +230,7 @@ def _nothing_to_do(tensor: Tensor) -> Tensor:
 # -- matrices of a certain kind ------------------------------------------------------------------------------------
 
 
-@no_grad()
+@_fills
 def eye_(tensor: Tensor) -> Tensor:
     """Make a matrix the identity, as far as it is square; ValueError unless it has two dimensions."""
     if tensor.ndim != 2:
@@ -207,7 +238,7 @@ def eye_(tensor: Tensor) -> Tensor:
     return tensor.copy_(ops.eye(*tensor.shape, dtype=tensor.dtype))
 
 
-@no_grad()
+@_fills
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     """Make a convolution the identity: in each group, output channel i copies input channel i, as long as there are both.
 
@@ -229,7 +260,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     return tensor.copy_(ops.from_numpy(delta))
 
 
-@no_grad()
+@_fills
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
     """Fill with a random matrix whose rows (or columns, the fewer) are orthonormal, times ``gain`` (Saxe et al., 2013).
 
@@ -257,7 +288,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     return tensor.copy_(ops.from_numpy(np.ascontiguousarray(q.T if wide else q).reshape(tuple(tensor.shape))))
 
 
-@no_grad()
+@_fills
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """Draw from N(0, ``std``²) and set a fraction ``sparsity`` of every column to 0 (Martens, 2010).
 

@@ -278,7 +278,7 @@ def rrelu(
     a = real_only(tensor(input, "rrelu"), "rrelu_with_noise_out_cpu")
     below = a <= 0
     low, high = float(a.dtype.type(lower)), float(a.dtype.type(upper))
-    slopes = uniform64(np.count_nonzero(below), resolve(None)) * (high - low) + low
+    slopes = uniform64(int(np.count_nonzero(below)), resolve(None)) * (high - low) + low
     noise = np.ones_like(a)
     noise[below] = slopes
     return RreluWithNoise.apply(input, noise)
