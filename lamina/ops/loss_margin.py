@@ -10,9 +10,9 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import wrap
 from lamina.ops import pointwise
-from lamina.ops.piecewise import relu
 from lamina.ops.distance import pairwise_distance
 from lamina.ops.loss import constant, reduced, reduction_of, tensors
+from lamina.ops.piecewise import relu
 
 # -- classes -------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What losses share, and the losses against class indices."""
+"""What losses share, and the losses against classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
 from lamina.ops.loss import reduction_of
 
-__all__ = ["CrossEntropyLoss", "NLLLoss", "NLLLoss2d"]
+__all__ = ["CTCLoss", "CrossEntropyLoss", "NLLLoss", "NLLLoss2d"]
 
 
 class _Loss(Module):
@@ -144,4 +144,45 @@ class CrossEntropyLoss(_WeightedLoss):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+        )
+
+
+class CTCLoss(_Loss):
+    r"""The negative log-likelihood of sequences of labels whose times are not known, summed over all alignments to a longer
+    sequence of inputs: connectionist temporal classification, for speech and handwriting.
+
+    Args:
+        blank (int): the class that stands for no label. Default: 0.
+        reduction (str): `"mean"`, of the losses divided by their target's length, `"sum"`, or `"none"` for one loss per
+            sample. Default: `"mean"`.
+        zero_infinity (bool): whether infinite losses (a target too long for its input), and their gradients, become 0.
+            Default: False.
+
+    Shape: log-probabilities :math:`(T, N, C)` or :math:`(T, C)`; targets :math:`(N, S)`, padded, or one after another,
+        :math:`(\text{sum of lengths})`; input and target lengths :math:`(N)` or :math:`()`; output a scalar, or :math:`(N)`
+        or :math:`()` for `"none"`.
+
+    Raises:
+        RuntimeError: shapes, lengths or classes that do not fit.
+
+    See A. Graves et al., "Connectionist temporal classification: labelling unsegmented sequence data with recurrent neural
+    networks", ICML 2006. The gradient is right for log-probabilities that a log-softmax made.
+
+    >>> x = lamina.zeros(2, 1, 2).log_softmax(2)  # of the four strings of two steps, three spell "1"
+    >>> round(nn.CTCLoss()(x, lamina.tensor([[1]]), (2,), (1,)).exp().item(), 4)
+    1.3333
+    """
+
+    __constants__ = ["blank", "reduction"]
+    blank: int
+    zero_infinity: bool
+
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(self, log_probs: Tensor, targets: Tensor, input_lengths: Tensor, target_lengths: Tensor) -> Tensor:
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
         )
