@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina import engine
 from lamina.engine import memory
-from lamina.engine.onednn import abi, loader
+from lamina.engine.onednn import abi, loader, winograd
 from lamina.engine.onednn.threads import get_num_threads, set_num_threads
 
 __all__ = ["config", "get_num_threads", "set_num_threads", "show_config"]
@@ -25,6 +25,7 @@ def config() -> dict[str, Any]:
         "oneDNN library": (loader.problem() or "not loaded") if library is None else library.path,
         "oneDNN threading": "none" if library is None else library.runtime,
         "oneDNN instructions": "none" if library is None else abi.instructions(),
+        "Winograd": "not used" if library is None else "on" if winograd.enabled() else "off",
         "threads": get_num_threads(),
         "NumPy": np.__version__,
         "BLAS": f"{blas['name']} {blas['version']}",
