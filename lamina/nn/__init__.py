@@ -6,6 +6,7 @@ from lamina.nn import functional, init, modules, parameter, utils
 
 # A type checker does not follow a star through two packages, so this one names the families again.
 from lamina.nn.modules.activation import *  # noqa: F403
+from lamina.nn.modules.attention import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
 from lamina.nn.modules.container import *  # noqa: F403
 from lamina.nn.modules.conv import *  # noqa: F403

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 FAMILIES = (
     "operands", "unary", "pointwise", "creation", "shape", "layout", "parts", "join", "indexing", "masking", "gathering",
     "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg", "products", "einsum",
-    "decomposition", "orthogonal", "random", "activation", "piecewise", "conv", "pad", "shuffle", "pooling", "resample", "grid", "fold", "norm", "layernorm", "dropout", "attention", "multihead",
+    "decomposition", "orthogonal", "random", "activation", "piecewise", "conv", "pad", "shuffle", "pooling", "resample", "grid",
+    "fold", "norm", "layernorm", "dropout", "attention", "multihead",
     "rnn", "loss", "loss_pointwise", "loss_binary", "embedding", "distance", "loss_margin", "loss_ctc",
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lamina.nn.modules import (
     activation,
+    attention,
     batchnorm,
     container,
     conv,
@@ -25,6 +26,7 @@ from lamina.nn.modules import (
     upsampling,
 )
 from lamina.nn.modules.activation import *  # noqa: F403
+from lamina.nn.modules.attention import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
 from lamina.nn.modules.container import *  # noqa: F403
 from lamina.nn.modules.conv import *  # noqa: F403
@@ -51,6 +53,7 @@ __all__ += container.__all__
 __all__ += linear.__all__
 __all__ += flatten.__all__
 __all__ += activation.__all__
+__all__ += attention.__all__
 __all__ += piecewise.__all__
 __all__ += conv.__all__
 __all__ += padding.__all__
