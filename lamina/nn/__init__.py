@@ -6,6 +6,7 @@ from lamina.nn import functional, init, modules, parameter, utils
 
 # A type checker does not follow a star through two packages, so this one names the families again.
 from lamina.nn.modules.activation import *  # noqa: F403
+from lamina.nn.modules.adaptive import *  # noqa: F403
 from lamina.nn.modules.attention import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
 from lamina.nn.modules.container import *  # noqa: F403
@@ -13,6 +14,7 @@ from lamina.nn.modules.conv import *  # noqa: F403
 from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
+from lamina.nn.modules.lazy import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
 from lamina.nn.modules.loss_margin import *  # noqa: F403
@@ -23,6 +25,7 @@ from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
+from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
 from lamina.nn.modules.upsampling import *  # noqa: F403

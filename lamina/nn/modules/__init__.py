@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lamina.nn.modules import (
     activation,
+    adaptive,
     attention,
     batchnorm,
     container,
@@ -11,6 +12,7 @@ from lamina.nn.modules import (
     distance,
     dropout,
     flatten,
+    lazy,
     linear,
     loss,
     loss_margin,
@@ -21,11 +23,13 @@ from lamina.nn.modules import (
     piecewise,
     pooling,
     rnn,
+    transformer,
     shuffle,
     sparse,
     upsampling,
 )
 from lamina.nn.modules.activation import *  # noqa: F403
+from lamina.nn.modules.adaptive import *  # noqa: F403
 from lamina.nn.modules.attention import *  # noqa: F403
 from lamina.nn.modules.batchnorm import *  # noqa: F403
 from lamina.nn.modules.container import *  # noqa: F403
@@ -33,6 +37,7 @@ from lamina.nn.modules.conv import *  # noqa: F403
 from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
+from lamina.nn.modules.lazy import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
 from lamina.nn.modules.loss_margin import *  # noqa: F403
@@ -43,6 +48,7 @@ from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
+from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
 from lamina.nn.modules.upsampling import *  # noqa: F403
@@ -57,6 +63,7 @@ __all__ += attention.__all__
 __all__ += piecewise.__all__
 __all__ += conv.__all__
 __all__ += padding.__all__
+__all__ += lazy.__all__
 __all__ += shuffle.__all__
 __all__ += pooling.__all__
 __all__ += upsampling.__all__
@@ -64,8 +71,10 @@ __all__ += batchnorm.__all__
 __all__ += normalization.__all__
 __all__ += dropout.__all__
 __all__ += rnn.__all__
+__all__ += transformer.__all__
 __all__ += distance.__all__
 __all__ += sparse.__all__
 __all__ += loss.__all__
 __all__ += loss_pointwise.__all__
 __all__ += loss_margin.__all__
+__all__ += adaptive.__all__

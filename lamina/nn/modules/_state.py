@@ -267,6 +267,8 @@ class StateMethods:
                 f"checkpoint but received {type(value)}"
             )
         if not is_lazy(current):
+            if is_lazy(loaded):
+                _ = loaded.shape  # which raises
             if current._a.ndim == 0 and loaded._a.shape == (1,):
                 loaded = loaded[0]  # checkpoints from before there were 0-d tensors
             if loaded._a.shape != current._a.shape:
