@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import Any
 
-from lamina import _dtypes, autograd, engine, ops
+from lamina import _dtypes, _typed, autograd, engine, ops
 from lamina._config import get_num_threads, set_num_threads, show_config
 from lamina._dtypes import (
     Size,
     bool,
+    can_cast,
     cdouble,
     cfloat,
     channels_last,
@@ -46,6 +48,7 @@ from lamina._dtypes import (
     uint64,
 )  # fmt: skip
 from lamina._formatting import set_printoptions
+from lamina._settings import *  # noqa: F403  # what is accepted and has no effect
 from lamina._tensor import Tensor
 from lamina.autograd import (
     enable_grad,
@@ -55,17 +58,24 @@ from lamina.autograd import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from lamina.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
 from lamina.engine import memory
 from lamina.ops import *  # noqa: F403  # the functions of the families, by their tables
 from lamina.random import Generator, default_generator
+from lamina.version import __version__
 
 from lamina import linalg, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina.serialization import load, save  # isort: skip
-
-__version__ = "0.1.0"
+from lamina.utils._objects import typename  # isort: skip
 
 e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
 
-if TYPE_CHECKING:  # the functions that the tables of lamina.ops bring
+globals().update(_typed.TYPES)
 
-    def __getattr__(name: str) -> Any: ...
+_LATER = ("accelerator", "backends", "cuda", "mps", "xpu")  # devices that are not here, looked at when a script asks
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return importlib.import_module(f"lamina.{name}")
+    raise AttributeError(f"module 'lamina' has no attribute {name!r}")

@@ -130,6 +130,14 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     return BY_NUMPY[promote_numpy(a.numpy, b.numpy)]
 
 
+def can_cast(from_: dtype, to: dtype) -> Any:
+    """Whether PyTorch lets results of ``from_`` go into a tensor of ``to``: not into one of a lower category."""
+    for name, d, position in (("from_", from_, 1), ("to", to, 2)):
+        if not isinstance(d, dtype):
+            raise TypeError(f"can_cast(): argument {name!r} (position {position}) must be torch.dtype, not {type(d).__name__}")
+    return from_.rank <= to.rank
+
+
 def scalar_dtype(x: Any) -> np.dtype:
     """The dtype that a Python or NumPy number has as a zero-dimensional tensor."""
     if isinstance(x, (_builtin_bool, np.bool_)):
@@ -215,6 +223,12 @@ class device:
 
     def __reduce__(self) -> Any:
         return device, (str(self),)
+
+    def __enter__(self) -> device:
+        return check_device(self)
+
+    def __exit__(self, *exc: Any) -> None:
+        pass
 
 
 _DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu", "meta", "hpu", "privateuseone", "xla", "vulkan", "ipu", "mtia")

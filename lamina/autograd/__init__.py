@@ -14,10 +14,11 @@ from lamina.autograd.grad_mode import (
     set_grad_enabled,
 )  # fmt: skip
 from lamina.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
+from lamina.autograd.variable import Variable
 from lamina.autograd.walk import backward, grad
 
 __all__ = [
-    "Function", "FunctionCtx", "GradcheckError", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck",
+    "Function", "FunctionCtx", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "grad", "gradcheck",
     "gradgradcheck", "graph", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
     "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip

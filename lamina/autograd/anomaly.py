@@ -19,23 +19,41 @@ class detect_anomaly:  # noqa: N801
         )
 
     def __enter__(self) -> None:
-        self.before = mode.anomaly, mode.check_nan
-        mode.anomaly, mode.check_nan = self.wanted
+        self.before = _set(*self.wanted)
 
     def __exit__(self, *exc: Any) -> None:
-        mode.anomaly, mode.check_nan = self.before
+        _set(*self.before)
 
 
 class set_detect_anomaly:  # noqa: N801
     """Switch anomaly detection on or off at once, and until the end of a ``with`` block if used as one."""
 
     def __init__(self, mode: bool, check_nan: bool = True) -> None:
-        state = globals()["mode"]
-        self.before = state.anomaly, state.check_nan
-        state.anomaly, state.check_nan = mode, check_nan
+        self.before = _set(mode, check_nan)
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *exc: Any) -> None:
-        mode.anomaly, mode.check_nan = self.before
+        _set(*self.before)
+
+
+def _set(anomaly: bool, check_nan: bool) -> tuple[bool, bool]:
+    before = mode.anomaly, mode.check_nan
+    mode.anomaly, mode.check_nan = anomaly, check_nan
+    return before
+
+
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """Switch anomaly detection on or off on this thread."""
+    _set(enabled, check_nan)
+
+
+def is_anomaly_enabled() -> bool:
+    """Whether anomaly detection is on on this thread."""
+    return mode.anomaly
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether anomaly detection looks for NaN."""
+    return mode.check_nan

@@ -457,8 +457,8 @@ def _plain(op: type[Op], name: str) -> Any:
 
 top_softmax, top_log_softmax = _plain(Softmax, "softmax"), _plain(LogSoftmax, "log_softmax")
 
-FUNCTIONS = ("sigmoid", "tanh", top_softmax, top_log_softmax)
-METHODS = FUNCTIONS
+METHODS = ("sigmoid", "tanh", top_softmax, top_log_softmax)
+FUNCTIONS = (*METHODS, inplace(sigmoid, "sigmoid_"), inplace(tanh, "tanh_"))
 INPLACE = ("sigmoid", "tanh")
 NN_FUNCTIONS = (
     "sigmoid", "tanh", "softplus", "gelu", "silu", "mish", "logsigmoid", "softsign", "tanhshrink", "glu", "softmax",

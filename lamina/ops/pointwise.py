@@ -12,7 +12,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import SCALAR_NAME, to_numpy
-from lamina.autograd.graph import Op, Variable, wants, wrap
+from lamina.autograd.graph import Op, Variable, inplace, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops.operands import (
     _as_array,
@@ -762,5 +762,8 @@ INPLACE = (
     "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
     "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "clamp",
     "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "multiply", "subtract",
-    "divide", "logit",
+    "divide", "logit", "arctan2", "greater", "greater_equal", "less", "less_equal", "not_equal",
 )  # fmt: skip
+FUNCTIONS += tuple(
+    inplace(globals()[name], f"{name}_") for name in ("clamp", "clamp_min", "clamp_max", "clip", "logit", "nan_to_num")
+)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import SCALAR_NAME
-from lamina.autograd.graph import Op, Variable
+from lamina.autograd.graph import Op, Variable, inplace
 from lamina.engine import kernels as k
 from lamina.ops.operands import floating, not_a_tensor, of_tensor, store, store_or_return, zeros_like
 
@@ -155,17 +155,14 @@ def positive(input: Any) -> Any:
     return input
 
 
-FUNCTIONS = (
+METHODS = (
     "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt",
     "square", "reciprocal", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
     "atanh", "floor", "ceil", "trunc", "round", "frac", "erf", "erfc", "erfinv", "conj", "deg2rad",
     "rad2deg", "fix", "sgn", "negative", "absolute", "arcsin", "arccos", "arctan", "arcsinh", "arccosh",
     "arctanh", "positive",
 )  # fmt: skip
-METHODS = FUNCTIONS
-INPLACE = (
-    "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt",
-    "square", "reciprocal", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh",
-    "atanh", "floor", "ceil", "trunc", "round", "frac", "erf", "erfc", "erfinv", "sgn", "negative",
-    "absolute",
-)  # fmt: skip
+INPLACE = tuple(name for name in METHODS if name not in ("conj", "positive"))
+FUNCTIONS = METHODS + tuple(  # these have their in-place forms as functions too: torch.exp_(x)
+    inplace(globals()[name], f"{name}_") for name in INPLACE if name not in ("sign", "sgn", "erfinv", "absolute")
+)
