@@ -30,6 +30,7 @@ MODULES = (
     "lamina.nn.utils.init",
     "lamina.nn.utils.parametrizations",
     "lamina.nn.utils.parametrize",
+    "lamina.nn.utils.prune",
     "lamina.nn.modules.loss",
     "lamina.nn.modules.loss_margin",
     "lamina.nn.modules.loss_pointwise",

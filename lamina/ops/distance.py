@@ -12,7 +12,7 @@ from lamina.autograd.graph import Op, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.gathering import IndexSelect
-from lamina.ops.linalg import linear, matmul
+from lamina.ops.linalg import _C_NAME, linear, matmul
 from lamina.ops.loss import tensors
 from lamina.ops.reduction import VectorNorm, given, norm
 from lamina.ops.shape import wrap_dim
@@ -164,9 +164,6 @@ def pdist(input: Any, p: float = 2) -> Any:
     return Pdist.apply(input, float(p))
 
 
-_C_NAME = {"float16": "c10::Half", "float32": "float", "float64": "double"}
-
-
 def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
     r"""The product of two vectors with a matrix for each output: :math:`y_o = x_1^T W_o x_2 + b_o`.
 
@@ -202,7 +199,7 @@ def bilinear(input1: Any, input2: Any, weight: Any, bias: Any = None) -> Any:
             f"bilinear(): bias size does not match weight size: got shape {list(bias._a.shape)} but expected {w.shape[0]}"
         )
     if len({t._a.dtype for t in given.values()}) > 1:
-        kinds = ", ".join(f"{n}: {_C_NAME.get(t._a.dtype.name, t._a.dtype.name)}" for n, t in given.items())
+        kinds = ", ".join(f"{n}: {_C_NAME[t._a.dtype.name]}" for n, t in given.items())
         raise RuntimeError(f"All tensors must have the same dtype, got {kinds}")
     out, in1, in2 = w.shape
     if out < in1:  # the smaller of two intermediate results: (out, rows, in2) here, (rows, in1, in2) there

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from typing import Any
 
 from lamina._tensor import Tensor
 from lamina.nn import functional as F
+from lamina.nn.modules.linear import Linear
 from lamina.nn.modules.module import Module
 from lamina.ops.loss import reduction_of
+from lamina.ops.loss_linear import LinearCrossEntropyOptions
 
-__all__ = ["CTCLoss", "CrossEntropyLoss", "NLLLoss", "NLLLoss2d"]
+__all__ = [
+    "CTCLoss",
+    "CrossEntropyLoss",
+    "LinearCrossEntropyLoss",
+    "LinearCrossEntropyOptions",
+    "NLLLoss",
+    "NLLLoss2d",
+]
 
 
 class _Loss(Module):
@@ -144,6 +155,93 @@ class CrossEntropyLoss(_WeightedLoss):
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
+        )
+
+
+class LinearCrossEntropyLoss(_WeightedLoss):
+    r"""A linear layer to logits and the cross entropy between them and classes, :math:`\mathrm{CE}(x W^T + b, t)`; with
+    `options` the logits need never exist all at once.
+
+    Args:
+        in_features (int): :math:`F`, the size of the input's last dimension.
+        num_classes (int): :math:`C`.
+        out_features (tuple of ints): :math:`(d_1, \dots)` for a loss at each of several places. Default: ().
+        bias (bool): whether the layer has a bias. Default: False.
+        device, dtype: where and as what the parameters are made.
+        reduction (str): `"mean"`, `"sum"`, or `"none"`, as of :class:`CrossEntropyLoss`. Default: `"mean"`.
+        weight (Tensor, optional): a factor per class, :math:`(C)`.
+        ignore_index (int, optional): a class index that does not count; -100 by default.
+        label_smoothing (float): as of :class:`CrossEntropyLoss`. Default: 0.0.
+        options (LinearCrossEntropyOptions, optional): how to go over the batch in chunks.
+
+    Shape: input :math:`(N, F)` or :math:`(F)`; target class indices :math:`(N)`, :math:`()` or :math:`(N, d_1, \dots)`, or
+        probabilities :math:`(N, C, d_1, \dots)` or :math:`(C)`; output a scalar, or the shape of class indices for `"none"`.
+
+    Attributes:
+        linear: the :class:`Linear` layer, whose outputs are the classes of all places.
+
+    Raises:
+        RuntimeError: a weight or smoothing that does not fit, or an input or target that does not.
+
+    >>> loss = nn.LinearCrossEntropyLoss(5, 10, options=nn.LinearCrossEntropyOptions(batch_chunk_size=2))
+    >>> loss(lamina.randn(7, 5), lamina.arange(7)).shape
+    torch.Size([])
+    """
+
+    __constants__ = ["num_classes", "out_features", "reduction", "ignore_index", "label_smoothing"]
+    num_classes: int
+    out_features: tuple[int, ...]
+    ignore_index: int | None
+    label_smoothing: float
+    options: LinearCrossEntropyOptions | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: Tensor | None = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        options: LinearCrossEntropyOptions | None = None,
+    ) -> None:
+        if weight is not None and tuple(weight.shape) != (num_classes,):
+            raise RuntimeError(f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}")
+        if not 0 <= label_smoothing <= 1:
+            raise RuntimeError(f"expected label_smoothing to be in range [0, 1], got {label_smoothing}")
+        super().__init__(weight, None, None, reduction)
+        self.num_classes = num_classes
+        self.out_features = out_features
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+        self.linear = Linear(in_features, num_classes * math.prod(out_features), bias, device, dtype)
+        self.options = options
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        weight, bias = self.linear.weight, self.linear.bias
+        shape = (self.num_classes, *self.out_features)
+        return F.linear_cross_entropy(
+            input,
+            weight.reshape(*shape, self.linear.in_features) if self.out_features else weight,
+            target,
+            linear_bias=bias.reshape(shape) if bias is not None and self.out_features else bias,
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+            options=self.options,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.linear.in_features}, num_classes={self.num_classes}, out_features={self.out_features}, "
+            f"bias={self.linear.bias is not None}, reduction={self.reduction}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}, options={self.options}"
         )
 
 
