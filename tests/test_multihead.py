@@ -103,7 +103,7 @@ def test_arguments(kwargs, need_weights, each_engine):
     kind = kwargs.get("dtype", "float32")
     n, keys = (3, 5) if kwargs.get("batch_first") else (5, 3)
     q = values(3, 6, 16, dtype=kind) if kwargs.get("batch_first") else values(6, 3, 16, dtype=kind)
-    k, v = values(n, keys, kwargs.get("kdim", 16), dtype=kind, seed=1), values(n, keys, kwargs.get("vdim", 16), dtype=kind, seed=2)
+    k, v = (values(n, keys, kwargs.get(name, 16), dtype=kind, seed=i) for i, name in ((1, "kdim"), (2, "vdim")))
     check(layers, q, k, v, need_weights=need_weights)
     padding = values(3, 5, seed=4) > 0.5
     padding[:, 0] = False

@@ -242,6 +242,22 @@ def _mask(attn_mask: Any, lead: tuple[int, ...], scores: tuple[int, int]) -> Any
     return reshape(attn_mask, (math.prod(attn_mask._a.shape[: len(lead) - 1]), *shape[len(lead) - 1 :]))
 
 
+def attend(
+    q: Any, key: Any, v: Any, mask: Any, dropout_p: float, causal: bool, scale: float | None = None, order: Any = None
+) -> Any:
+    """Attention of checked tensors (N, H, L, E), (N, H, S, E) and (N, H, S, V).
+
+    The result's axes lie in memory as those of q do, or in ``order``.
+    """
+    n, heads, length, width = q._a.shape
+    if scale is None:
+        scale = 1 / math.sqrt(width) if width else 1.0
+    if order is None:
+        order = _order(q._a)
+    noise = Noise(dropout_p, q._a.dtype, n * heads * length * key._a.shape[2]) if dropout_p else None
+    return _meant(Attention.apply(q, key, v, mask, float(scale), causal, noise, order), order)
+
+
 def scaled_dot_product_attention(
     query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, is_causal: bool = False, *,
     scale: float | None = None, enable_gqa: bool = False,
@@ -278,12 +294,7 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         attn_mask = _mask(attn_mask, lead, (length, b.shape[-2]))
     query, key, value = (_batched(x, lead) for x in (query, key, value))
-    if scale is None:
-        scale = 1 / math.sqrt(a.shape[-1]) if a.shape[-1] else 1.0
-    dropout_p = float(dropout_p)
-    noise = Noise(dropout_p, a.dtype, math.prod(lead) * length * b.shape[-2]) if dropout_p else None
-    order = _order(query._a)
-    y = _meant(Attention.apply(query, key, value, attn_mask, float(scale), bool(is_causal), noise, order), order)
+    y = attend(query, key, value, attn_mask, float(dropout_p), bool(is_causal), scale)
     return y if len(lead) == 2 else reshape(y, (*lead, length, value._a.shape[-1]))
 
 

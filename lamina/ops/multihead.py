@@ -11,7 +11,7 @@ import numpy as np
 from lamina.autograd.graph import Variable, wrap
 from lamina.ops import pointwise as p
 from lamina.ops.activation import Softmax
-from lamina.ops.attention import scaled_dot_product_attention
+from lamina.ops.attention import attend
 from lamina.ops.dropout import dropout
 from lamina.ops.join import cat, split, unbind
 from lamina.ops.linalg import MatMul, linear
@@ -173,9 +173,13 @@ def _weighted(q: Any, key: Any, v: Any, mask: Any, dropout_p: float) -> tuple[An
 def multi_head_attention(
     query: Any, key: Any, value: Any, heads: int, weights: tuple, bias: Any, extra: tuple, add_zero_attn: bool,
     dropout_p: float, out_weight: Any, out_bias: Any, key_padding_mask: Any, need_weights: bool, attn_mask: Any,
-    static: tuple, average_attn_weights: bool, is_causal: bool, batch_first: bool,
+    static: tuple, average_attn_weights: bool, is_causal: bool, batch_first: bool, plain: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """:func:`multi_head_attention_forward` for batches that come first as well; ``weights`` are one packed or three."""
+    """:func:`multi_head_attention_forward` for batches that come first as well; ``weights`` are one packed or three.
+
+    The output lies in memory with the length outside the batch, as PyTorch's does, since the order in memory is that in which
+    a dropout that follows draws its numbers. With ``plain``, which goes with ``batch_first``, it is the other way round.
+    """
     batched = _check_ranks(query, key, value, key_padding_mask, attn_mask, heads)
     if is_causal and attn_mask is None:
         raise RuntimeError(
@@ -189,7 +193,7 @@ def multi_head_attention(
         checked_mask(attn_mask, "attn_mask")
         is_causal = False  # the mask says it
     if not batched:
-        batch_first = False
+        batch_first = plain = False
         both = key is value
         alike = query is key
         query = query.unsqueeze(1)
@@ -232,8 +236,13 @@ def multi_head_attention(
     if need_weights:
         y, shown = _weighted(q, key, value, mask, dropout_p)
     else:
-        y = scaled_dot_product_attention(q, key, value, mask, dropout_p, is_causal)
-    y = linear(y.permute(*((0, 2, 1, 3) if batch_first else (2, 0, 1, 3))).reshape(shape), out_weight, out_bias)
+        y = attend(q, key, value, mask, dropout_p, is_causal, order=(0, 2, 1, 3) if plain else (2, 0, 1, 3))
+    if plain:
+        y = linear(y.permute(0, 2, 1, 3).reshape(n, length, width), out_weight, out_bias)
+    else:
+        y = linear(y.permute(2, 0, 1, 3).reshape(length, n, width), out_weight, out_bias)
+        if batch_first:
+            y = y.transpose(0, 1)
     if shown is not None and average_attn_weights:
         shown = shown.mean(1)
     if not batched:

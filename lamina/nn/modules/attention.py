@@ -148,7 +148,7 @@ class MultiheadAttention(Module):
         return multi_head_attention(
             query, key, value, self.num_heads, weights, self.in_proj_bias, (self.bias_k, self.bias_v), self.add_zero_attn,
             self.dropout if self.training else 0.0, self.out_proj.weight, self.out_proj.bias, key_padding_mask, need_weights,
-            attn_mask, (None, None), average_attn_weights, is_causal, self.batch_first,
+            attn_mask, (None, None), average_attn_weights, is_causal, self.batch_first, self.batch_first and not self.training,
         )  # fmt: skip
 
     def merge_masks(
