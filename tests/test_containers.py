@@ -303,3 +303,9 @@ def test_unflatten(torch):
                 t.nn.Unflatten(1, size)
         with pytest.raises(RuntimeError):
             t.nn.Unflatten(1, (5, 2))(t.ones(2, 12))
+
+
+def test_container():
+    with pytest.warns(FutureWarning, match="nn.Container"):
+        net = nn.Container(a=nn.Linear(1, 1), b=nn.ReLU())
+    assert list(net._modules) == ["a", "b"] and isinstance(net.b, nn.ReLU)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import warnings
 from collections import OrderedDict
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import chain, groupby
@@ -13,7 +14,7 @@ from lamina.nn.modules.module import Module
 from lamina.nn.parameter import Parameter
 from lamina.utils._objects import typename
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+__all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 S = TypeVar("S", bound="Sequential")
 L = TypeVar("L", bound="ModuleList")
@@ -51,6 +52,23 @@ def _describe(entries: Iterable[tuple[Any, Any]], with_dtype: bool) -> str:
         else:
             lines.append(f"  ({key}): Object of type: {type(value).__name__}")
     return "\n".join(lines)
+
+
+class Container(Module):
+    """Holds submodules by name; deprecated, since every module does. Warns.
+
+    Args:
+        **kwargs (Module): the submodules.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        warnings.warn(
+            "`nn.Container` is deprecated. All of its functionality is now implemented in `nn.Module`. Subclass that instead.",
+            FutureWarning, stacklevel=2,
+        )  # fmt: skip
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)
 
 
 class _NumberedModules(Module):
