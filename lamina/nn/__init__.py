@@ -14,6 +14,7 @@ from lamina.nn.modules.conv import *  # noqa: F403
 from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
+from lamina.nn.modules.fold import *  # noqa: F403
 from lamina.nn.modules.lazy import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403

@@ -12,6 +12,7 @@ from lamina.nn.modules import (
     distance,
     dropout,
     flatten,
+    fold,
     lazy,
     linear,
     loss,
@@ -37,6 +38,7 @@ from lamina.nn.modules.conv import *  # noqa: F403
 from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
+from lamina.nn.modules.fold import *  # noqa: F403
 from lamina.nn.modules.lazy import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
@@ -67,6 +69,7 @@ __all__ += lazy.__all__
 __all__ += shuffle.__all__
 __all__ += pooling.__all__
 __all__ += upsampling.__all__
+__all__ += fold.__all__
 __all__ += batchnorm.__all__
 __all__ += normalization.__all__
 __all__ += dropout.__all__
