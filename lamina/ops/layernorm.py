@@ -45,7 +45,8 @@ class LayerNorm(Op):
 
     @staticmethod
     def forward(ctx, x, weight, bias, ndim, eps):
-        y, m, v = k.layer_norm(*_arrays(x, weight, bias), ndim, eps)
+        w, b = None if weight is None else weight._a, None if bias is None else bias._a
+        y, m, v = k.layer_norm(x._a, w, b, ndim, eps)
         ctx.save(x, weight, m, v)
         ctx.settings = ndim, eps
         return y
@@ -188,32 +189,41 @@ def _floating(a: np.ndarray, name: str) -> None:
         raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
 
 
-def _checked(name: str, input: Any, normalized_shape: Any, **parameters: Any) -> tuple[np.ndarray, int]:
-    """The input's array and the number of dimensions of ``normalized_shape``, which must be its last ones."""
+def _dimensions(name: str, input: Any, normalized_shape: Any, weight: Any, bias: Any = None) -> int:
+    """How many dimensions ``normalized_shape`` has, which must be the input's last ones and the parameters' shape."""
+    try:
+        shape = tuple(normalized_shape)
+        sizes = input._a.shape[-len(shape) :]
+        if shape and sizes == shape and (weight is None or weight._a.shape == shape) and (bias is None or bias._a.shape == shape):
+            return len(shape)
+    except (AttributeError, TypeError):
+        pass
+    raise _misfit(name, input, normalized_shape, {"weight": weight, "bias": bias})
+
+
+def _misfit(name: str, input: Any, normalized_shape: Any, parameters: dict[str, Any]) -> Exception:
+    """What is wrong with the arguments of a normalisation over the last dimensions."""
     a = _array(name, "input", input, 1)
     if not isinstance(normalized_shape, (tuple, list)) or not all(isinstance(n, int) for n in normalized_shape):
         kind = type(normalized_shape).__name__
-        raise TypeError(f"{name}(): argument 'normalized_shape' (position 2) must be tuple of ints, not {kind}")
+        return TypeError(f"{name}(): argument 'normalized_shape' (position 2) must be tuple of ints, not {kind}")
     shape = tuple(normalized_shape)
-    ndim = len(shape)
     if not shape:
-        raise RuntimeError(
+        return RuntimeError(
             f"{name}: Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got "
             f"normalized_shape = {list(shape)}"
         )
     for position, (argument, t) in enumerate(parameters.items(), 3):
         if t is not None and _array(name, argument, t, position).shape != shape:
-            raise RuntimeError(
+            return RuntimeError(
                 f"Expected {argument} to be of same shape as normalized_shape, but got {argument} of shape {list(t._a.shape)} "
                 f"and normalized_shape = {list(shape)}"
             )
-    if a.ndim < ndim or a.shape[a.ndim - ndim :] != shape:
-        error = ValueError if a.ndim < ndim and name == "rms_norm" else RuntimeError
-        raise error(
-            f"Given normalized_shape={list(shape)}, expected input with shape [{', '.join(map(str, ('*', *shape)))}], but got "
-            f"input of size{list(a.shape)}"
-        )
-    return a, ndim
+    error = ValueError if a.ndim < len(shape) and name == "rms_norm" else RuntimeError
+    return error(
+        f"Given normalized_shape={list(shape)}, expected input with shape [{', '.join(map(str, ('*', *shape)))}], but got "
+        f"input of size{list(a.shape)}"
+    )
 
 
 def layer_norm(
@@ -226,9 +236,9 @@ def layer_norm(
     Shapes: input (\*, \*normalized_shape), weight and bias (\*normalized_shape). Raises ``RuntimeError`` for sizes or dtypes
     that do not fit.
     """
-    a, ndim = _checked("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    check_parameter_dtype(a, weight, bias)
-    _floating(a, "LayerNormKernelImpl")
+    ndim = _dimensions("layer_norm", input, normalized_shape, weight, bias)
+    check_parameter_dtype(input._a, weight, bias)
+    _floating(input._a, "LayerNormKernelImpl")
     return LayerNorm.apply(input, weight, bias, ndim, float(eps))
 
 
@@ -239,7 +249,8 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
 
     Shapes: input (\*, \*normalized_shape), weight (\*normalized_shape). Raises ``RuntimeError`` for sizes that do not fit.
     """
-    a, ndim = _checked("rms_norm", input, normalized_shape, weight=weight)
+    ndim = _dimensions("rms_norm", input, normalized_shape, weight)
+    a = input._a
     if a.dtype.kind not in "fc":
         _floating(a, "rms_norm")
     if eps is None:

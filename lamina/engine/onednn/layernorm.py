@@ -109,16 +109,22 @@ def _dots(x: ndarray, y: ndarray) -> ndarray:
 
 @fast(min_size=256)
 def layer_norm(x: ndarray, weight: ndarray | None, bias: ndarray | None, ndim: int, eps: float) -> Any:
-    if not _takes(x, weight, bias):
+    if x.dtype != F32 or not x.size:
         return NotImplemented
-    rows, n = _size(x, ndim)
-    flags = abi.USE_SCALE * (weight is not None) | abi.USE_SHIFT * (bias is not None)
+    n = x.shape[-1] if ndim == 1 else prod(x.shape[x.ndim - ndim :])
+    rows, flags, parameters = x.size // n, 0, []
+    for flag, a in ((abi.USE_SCALE, weight), (abi.USE_SHIFT, bias)):
+        if a is not None:
+            if a.dtype != F32:
+                return NotImplemented
+            flags |= flag
+            parameters.append(a if a.flags.c_contiguous else np.ascontiguousarray(a))
     forward = _layer[rows, n, eps, flags]
     if forward is None:
         return NotImplemented
     x = _plain(x)
     y, m, v = empty(x.shape), np.empty(rows, F32), np.empty(rows, F32)
-    forward.run(x, *(_row(a, n) for a in (weight, bias) if a is not None), y, m, v)
+    forward.run(x, *parameters, y, m, v)
     return y, m, v
 
 
