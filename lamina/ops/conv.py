@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
@@ -249,6 +249,22 @@ def _ints(value: Any, name: str, ndim: int) -> Ints:
     return ints
 
 
+def _named(check: Any) -> Any:
+    """Errors of a check begin with the name of the function that was called, which is the check's first argument."""
+
+    @wraps(check)
+    def named(name: str, *arguments: Any) -> Any:
+        try:
+            return check(name, *arguments)
+        except RuntimeError as error:
+            if name in str(error):
+                raise
+            raise RuntimeError(f"{name}: {error}") from None
+
+    return named
+
+
+@_named
 @lru_cache(1024)
 def _settings(
     name: str, ndim: int, x: Ints, w: Ints, b: Ints | None, stride: Ints, padding: Ints | str, dilation: Ints, groups: int
@@ -284,6 +300,7 @@ def _settings(
     return stride, pairs, dilation, groups
 
 
+@_named
 @lru_cache(1024)
 def _transposed_settings(
     name: str, ndim: int, x: Ints, w: Ints, b: Ints | None, stride: Ints, padding: Ints, output_padding: Ints, dilation: Ints,

@@ -383,13 +383,15 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
         return _unusual_linear(input, weight, bias)
     if a.shape[-1] != w.shape[1]:
         raise RuntimeError(
-            f"mat1 and mat2 shapes cannot be multiplied ({math.prod(a.shape[:-1])}x{a.shape[-1]} and {w.shape[1]}x{w.shape[0]})"
+            f"linear: mat1 and mat2 shapes cannot be multiplied ({math.prod(a.shape[:-1])}x{a.shape[-1]} and "
+            f"{w.shape[1]}x{w.shape[0]}): expected an input of {w.shape[1]} features, but got {list(a.shape)}"
         )
     if b is not None and b.dtype is not w.dtype and b.dtype != w.dtype:
-        raise RuntimeError(f"self and mat2 must have the same dtype, but got {scalar_name(b)} and {scalar_name(w)}")
+        raise RuntimeError(f"linear: self and mat2 must have the same dtype, but got {scalar_name(b)} and {scalar_name(w)}")
     if a.dtype is not w.dtype and a.dtype != w.dtype:
         raise RuntimeError(
-            f"expected m1 and m2 to have the same dtype, but got: {_C_NAME[a.dtype.name]} != {_C_NAME[w.dtype.name]}"
+            f"linear: expected input and weight to have the same dtype, but got: {_C_NAME[a.dtype.name]} != "
+            f"{_C_NAME[w.dtype.name]}"
         )
     if b is not None and b.shape != (w.shape[0],):
         product = Linear.apply(input, weight, None)

@@ -119,17 +119,17 @@ def batch_norm(
     if training:
         n = a.shape[0] * math.prod(a.shape[2:])
         if n == 1:
-            raise ValueError(f"Expected more than 1 value per channel when training, got input size {Size(a.shape)}")
+            raise ValueError(f"batch_norm: Expected more than 1 value per channel when training, got input size {Size(a.shape)}")
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var must either both be None or neither be None")
+    if a.dtype.kind != "f":
+        raise NotImplementedError(f"\"batch_norm\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is None:
             if not training and name.startswith("running"):
                 raise RuntimeError(f"{name} must be defined in evaluation mode")
             continue
         check_parameter(name, t, a)
-    if a.dtype.kind != "f":
-        raise NotImplementedError(f"\"batch_norm\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
     if training:
         return BatchNorm.apply(input, weight, bias, running_mean, running_var, float(momentum), float(eps))
     return BatchNormEval.apply(input, weight, bias, running_mean, running_var, float(eps))
@@ -152,7 +152,7 @@ def check_parameter(name: str, t: Any, a: np.ndarray) -> None:
     if b.shape != (c,):
         if b.size == c:
             raise RuntimeError(f"{name} should have one dimension, but has {b.ndim}: {list(b.shape)}")
-        raise RuntimeError(f"{name} should contain {c} elements not {b.size}")
+        raise RuntimeError(f"{name} should contain {c} elements not {b.size}, for an input of shape {list(a.shape)}")
     if b.dtype is not a.dtype and b.dtype != a.dtype:
         _mixed(a, b)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lamina import ops
 from lamina._tensor import Tensor
 from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
@@ -36,7 +37,7 @@ class Sigmoid(Module):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.sigmoid()
+        return ops.sigmoid(input)
 
 
 class Tanh(Module):
@@ -49,7 +50,7 @@ class Tanh(Module):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return input.tanh()
+        return ops.tanh(input)
 
 
 class Softplus(Module):

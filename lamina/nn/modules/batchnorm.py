@@ -114,7 +114,7 @@ class _BatchNorm(_NormBase):
         ranks = self.ranks
         if input._a.ndim not in ranks:
             wanted = " or ".join(f"{n}D" for n in ranks)
-            raise ValueError(f"expected {wanted} input (got {input._a.ndim}D input)")
+            raise ValueError(f"{type(self).__name__}: expected {wanted} input (got {input._a.ndim}D input)")
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)

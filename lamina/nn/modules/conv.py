@@ -68,24 +68,24 @@ class _ConvNd(Module):
             )
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.kernel_size = ntuple(kernel_size, ndim, "kernel_size", minimum=1)
-        self.stride = ntuple(stride, ndim, "stride", minimum=1)
-        self.dilation = ntuple(dilation, ndim, "dilation", minimum=1)
+        self.kernel_size = ntuple(kernel_size, ndim, f"{layer}: kernel_size", minimum=1)
+        self.stride = ntuple(stride, ndim, f"{layer}: stride", minimum=1)
+        self.dilation = ntuple(dilation, ndim, f"{layer}: dilation", minimum=1)
         if isinstance(padding, str) and not self.transposed:
             if padding not in ("same", "valid"):
-                raise ValueError(f"Invalid padding string {padding!r}, should be one of 'same', 'valid'")
+                raise ValueError(f"{layer}: Invalid padding string {padding!r}, should be one of 'same', 'valid'")
             if padding == "same" and any(s != 1 for s in self.stride):
                 raise ValueError(
-                    f"padding='same' is not supported for strided convolutions, got stride={self.stride}"
+                    f"{layer}: padding='same' is not supported for strided convolutions, got stride={self.stride}"
                 )
             self.padding = padding
         else:
-            self.padding = ntuple(padding, ndim, "padding", minimum=0)
+            self.padding = ntuple(padding, ndim, f"{layer}: padding", minimum=0)
         if padding_mode not in PADDING_MODES:
             raise ValueError(
-                f"padding_mode must be one of {', '.join(PADDING_MODES)}, but got {padding_mode!r}"
+                f"{layer}: padding_mode must be one of {', '.join(PADDING_MODES)}, but got {padding_mode!r}"
             )
-        self.output_padding = ntuple(output_padding, ndim, "output_padding", minimum=0)
+        self.output_padding = ntuple(output_padding, ndim, f"{layer}: output_padding", minimum=0)
         self.groups = groups
         self.padding_mode = padding_mode
         self._reversed_padding_repeated_twice = self._around()
@@ -111,8 +111,7 @@ class _ConvNd(Module):
 
     def reset_parameters(self) -> None:
         """Draw weight and bias anew, in PyTorch's order: both are uniform within 1 / sqrt(fan_in)."""
-        if self.weight.numel():
-            init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
         if self.bias is not None:
             fan_in = math.prod(self.weight.shape[1:])
             if fan_in:

@@ -49,7 +49,7 @@ class RNNBase(Module):
         ):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} should be of type int, got: {type(value).__name__}")
-            if value <= 0 and not (name == "input_size" and value == 0):
+            if value <= 0:
                 raise ValueError(f"{name} must be greater than zero, got {value}")
         if mode not in _GATES:
             raise ValueError("Unrecognized RNN mode: " + str(mode))
@@ -114,8 +114,8 @@ class RNNBase(Module):
         weight = getattr(self, self._all_weights[0][0])
         if input.dtype is not weight.dtype:
             raise ValueError(
-                f"RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). Convert input: "
-                f"input.to({weight.dtype}), or convert model: model.to({input.dtype})"
+                f"{type(self).__name__}: RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
+                f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
             )
         expected = 2 if batch_sizes is not None else 3
         if input.ndim != expected:
@@ -217,6 +217,8 @@ class RNNBase(Module):
                 if alone:
                     state = state.unsqueeze(1)
             self.check_hidden_size(state, size, f"Expected {label} size {{}}, got {{}}")
+            if state._a.dtype != x._a.dtype:
+                raise RuntimeError(f"{type(self).__name__}: expected {label} of the input's dtype {x.dtype}, got {state.dtype}")
             states.append(self.permute_hidden(state, order))
         return states
 
@@ -276,15 +278,13 @@ class RNN(RNNBase):
         if "proj_size" in kwargs:
             raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")
         if len(args) > 3:
-            self.nonlinearity = args[3]
-            args = args[:3] + args[4:]
+            nonlinearity, args = args[3], args[:3] + args[4:]
         else:
-            self.nonlinearity = kwargs.pop("nonlinearity", "tanh")
-        if self.nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"Unknown nonlinearity '{self.nonlinearity}'. Select from 'tanh' or 'relu'.")
-        chosen = self.nonlinearity
-        super().__init__(f"RNN_{chosen.upper()}", *args, **kwargs)
-        self.nonlinearity = chosen
+            nonlinearity = kwargs.pop("nonlinearity", "tanh")
+        if nonlinearity not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+        super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
+        self.nonlinearity = nonlinearity
 
 
 class LSTM(RNNBase):
@@ -366,6 +366,9 @@ class RNNCellBase(Module):
         if hx is None:
             zero = ops.zeros(size, dtype=input.dtype)
             hx = (zero, zero) if states == 2 else zero
+        elif states == 2 and not isinstance(hx, (tuple, list)):
+            raise TypeError(f"{name}: the state must be a tuple of two tensors, not {type(hx).__name__}")
+        weight: Any = self.weight_ih
         for i, state in enumerate(hx if states == 2 else (hx,)):
             if state.ndim not in (1, 2):
                 raise ValueError(
@@ -375,11 +378,9 @@ class RNNCellBase(Module):
                 raise RuntimeError(
                     f"{name}: hidden{i} has inconsistent hidden_size or batch: got {tuple(state.shape)}, expected {size}"
                 )
-        weight: Any = self.weight_ih
-        if input._a.dtype != weight._a.dtype:
-            raise RuntimeError(
-                f"{name}: expected input of dtype {weight.dtype}, the weights', but got {input.dtype}"
-            )
+        for what, given in (("input", input), *((f"hidden{i}", s) for i, s in enumerate(hx if states == 2 else (hx,)))):
+            if given._a.dtype != weight._a.dtype:
+                raise RuntimeError(f"{name}: expected {what} of dtype {weight.dtype}, the weights', but got {given.dtype}")
         return function(input, hx, weight, self.weight_hh, self.bias_ih, self.bias_hh)
 
 

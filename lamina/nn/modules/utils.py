@@ -11,6 +11,7 @@ import numpy as np
 from lamina._dtypes import check_device, get_default_dtype, to_numpy
 from lamina.autograd.graph import wrap
 from lamina.nn.parameter import Parameter
+from lamina.ops.creation import size_of
 
 __all__ = ["consume_prefix_in_state_dict_if_present", "new_parameter", "ntuple"]
 
@@ -63,11 +64,10 @@ def new_parameter(shape: Iterable[int], device: Any = None, dtype: Any = None) -
     """A parameter of `shape` with undefined values, for a layer's `reset_parameters` to fill.
 
     Raises:
+        TypeError: a size that is no int.
         RuntimeError: a negative size, or a device that is not the CPU.
     """
-    sizes = tuple(shape)
-    if any(n < 0 for n in sizes):
-        raise RuntimeError(f"Trying to create tensor with negative dimension {min(sizes)}: {list(sizes)}")
+    sizes = size_of((tuple(shape),))
     check_device(device)
     kind = get_default_dtype() if dtype is None else dtype
     return Parameter(wrap(np.empty(sizes, to_numpy(kind))))

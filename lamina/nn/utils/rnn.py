@@ -182,7 +182,7 @@ def pad_sequence(
             f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}"
         )
     if padding_side not in ("left", "right"):
-        raise ValueError(f"padding_side must be 'left' or 'right', but got {padding_side!r}")
+        raise RuntimeError(f"Expected padding_side to be one of left or right, but got {padding_side!r}")
     sequences = sequences.unbind(0) if isinstance(sequences, Tensor) else tuple(sequences)
     if not sequences:
         raise RuntimeError("received an empty list of sequences")
