@@ -41,6 +41,7 @@ from lamina._dtypes import (
     promote_types,
     set_default_dtype,
     short,
+    sparse_coo,
     strided,
     uint8,
     uint16,
@@ -49,6 +50,7 @@ from lamina._dtypes import (
 )  # fmt: skip
 from lamina._formatting import set_printoptions
 from lamina._settings import *  # noqa: F403  # what is accepted and has no effect
+from lamina._sparse import sparse_coo_tensor
 from lamina._tensor import Tensor
 from lamina.autograd import (
     enable_grad,

@@ -250,7 +250,7 @@ def check_device(d: Any) -> device:
 
 
 class layout:
-    """How elements are stored; only ``strided`` is used."""
+    """How elements are stored: ``strided`` in memory, or ``sparse_coo``, the few that are not zero."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -263,6 +263,7 @@ class layout:
 
 
 strided = layout("strided")
+sparse_coo = layout("sparse_coo")
 
 
 class memory_format:

@@ -268,6 +268,16 @@ class Tensor(Variable):
     def is_signed(self) -> bool:
         return self._a.dtype.kind in "ifc"
 
+    def to_dense(self, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
+        """The tensor itself, as it is not sparse (in another dtype, if one is given)."""
+        return self if dtype is None else self.to(dtype)
+
+    def to_sparse(self, sparse_dim: int | None = None) -> Tensor:
+        """A sparse tensor of the elements that are not zero (with fewer sparse dimensions, of slices that are not)."""
+        from lamina._sparse import sparsified
+
+        return sparsified(self, sparse_dim)
+
     def get_device(self) -> int:
         """-1: the CPU."""
         return -1

@@ -87,9 +87,10 @@ def walk(
                 if edge is None or grad is None:
                     continue
                 target, index, shape, dtype = edge
-                a = grad._a
-                if a.shape != shape or a.dtype is not dtype:
-                    grad = _fit(node, grad, shape, dtype)
+                if not grad.is_sparse:  # those are made for their tensor
+                    a = grad._a
+                    if a.shape != shape or a.dtype is not dtype:
+                        grad = _fit(node, grad, shape, dtype)
                 deliver(target, index, grad)
             node = outgoing = incoming = edge = grad = target = a = None  # type: ignore[assignment]  # free before the next rule
         return _finish(leaves, targets, capture, captured, create_graph)
@@ -238,8 +239,10 @@ def accumulate(leaf: Any, grad: Any, create_graph: bool, held: int = 0) -> None:
     """
     with _accumulating:
         mine = leaf._grad
-        if mine is not None:
-            if create_graph:
+        if grad.is_sparse:
+            leaf._grad = grad.clone() if mine is None else mine + grad
+        elif mine is not None:
+            if create_graph or mine.is_sparse:
                 leaf._grad = mine + grad
             else:
                 np.add(mine._plain() if mine._hidden else mine._a, grad._a, out=mine._a)

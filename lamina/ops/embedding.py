@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable, bump, type_name, wants, wrap
+from lamina.autograd.graph import Op, Variable, bump, mode, type_name, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops.gathering import IndexSelect, ScatterAdd
 from lamina.ops.loss import tensors
@@ -20,14 +20,40 @@ class Embedding(Op):
     """Rows of w;   dL/dw = the rows of g added where they came from, but for the padding row"""
 
     @staticmethod
-    def forward(ctx, weight, index, padding, by_frequency):
+    def forward(ctx, weight, index, padding, by_frequency, sparse=False):
         ctx.save(index)
         ctx.settings = weight._a.shape[0], padding, by_frequency
+        ctx.sparse = sparse
         return k.embedding(weight._a, index._a)
 
     @staticmethod
     def backward(ctx, grad):
-        return EmbeddingBackward.apply(grad, *ctx.saved, *ctx.settings), None, None, None
+        (index,) = ctx.saved
+        rows, padding, by_frequency = ctx.settings
+        return _table_gradient(grad, index, rows, padding, by_frequency, ctx.sparse), None, None, None, None
+
+
+_Sparse: Any = None  # lamina._sparse.SparseTensor, once that is imported
+
+
+def set_sparse_type(kind: type) -> None:
+    """Name the class of sparse gradients (``lamina._sparse`` calls this once)."""
+    global _Sparse
+    _Sparse = kind
+
+
+def _table_gradient(grad: Any, index: Any, rows: int, padding: int, by_frequency: bool, sparse: bool) -> Any:
+    """The rows of g added where they came from; or just those rows, unless this is to be differentiated again."""
+    if not sparse or mode.enabled:
+        return EmbeddingBackward.apply(grad, index, rows, padding, by_frequency)
+    if by_frequency:
+        raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+    width = grad._a.shape[-1]
+    places = index._a.reshape(-1)
+    values = grad._a.reshape(places.size, width)
+    if padding >= 0 and not (keep := places != padding).all():
+        places, values = places[keep], values[keep]
+    return _Sparse.of_rows(places, values, (rows, width))
 
 
 class EmbeddingBackward(Op):
@@ -56,16 +82,16 @@ class EmbeddingBag(Op):
     """Σ p·w[i] over each bag, or the mean;   dL/dw = p·(the bag's g) added at w[i], dL/dp = (the bag's g)·w[i]"""
 
     @staticmethod
-    def forward(ctx, weight, factors, bags, mean, by_frequency):
+    def forward(ctx, weight, factors, bags, mean, by_frequency, sparse):
         ctx.save(weight if wants(factors) else None, factors)
-        ctx.settings = bags, mean, by_frequency, weight._a.shape[0]
+        ctx.settings = bags, mean, by_frequency, sparse, weight._a.shape[0]
         a = None if factors is None else factors._a
         return k.embedding_bag(weight._a, bags.index, bags.starts, bags.lengths, a, mean)
 
     @staticmethod
     def backward(ctx, grad):
         weight, factors = ctx.saved
-        bags, mean, by_frequency, rows = ctx.settings
+        bags, mean, by_frequency, sparse, rows = ctx.settings
         if mean:
             grad = grad / wrap(np.maximum(bags.lengths, 1)[:, None].astype(grad._a.dtype))
         index = wrap(bags.index)
@@ -73,10 +99,10 @@ class EmbeddingBag(Op):
         dw = dp = None
         if ctx.needs(0):
             weighted = spread if factors is None else spread * factors.unsqueeze(1)
-            dw = EmbeddingBackward.apply(weighted, index, rows, -1, by_frequency)
+            dw = _table_gradient(weighted, index, rows, -1, by_frequency, sparse)
         if ctx.needs(1):
             dp = (spread * Embedding.apply(weight, index, -1, False)).sum(1)
-        return dw, dp, None, None, None
+        return dw, dp, None, None, None, None
 
 
 class EmbeddingBagMax(Op):
@@ -154,11 +180,6 @@ def _renormed(weight: Any, index: np.ndarray, max_norm: float, norm_type: float)
     bump(weight)
 
 
-def _no_sparse(sparse: bool) -> None:
-    if sparse:
-        raise NotImplementedError("sparse=True: sparse gradients are not available yet; use sparse=False")
-
-
 def embedding(
     input: Any,
     weight: Any,
@@ -203,10 +224,9 @@ def embedding(
     bad = _out_of_range(index, rows)
     if bad is not None:
         raise IndexError(f"index out of range in self: embedding got {index.reshape(-1)[bad]} for {rows} embeddings")
-    _no_sparse(sparse)
     if max_norm is not None:
         _renormed(weight, index, max_norm, norm_type)
-    return Embedding.apply(weight, input, padding, scale_grad_by_freq)
+    return Embedding.apply(weight, input, padding, scale_grad_by_freq, sparse)
 
 
 def embedding_bag(
@@ -286,7 +306,6 @@ def embedding_bag(
                 f"padding_idx must be within the number of embeddings, {-rows} through {rows - 1}, but got {padding_idx}"
             )
         padding = padding_idx % rows
-    _no_sparse(sparse)
     if max_norm is not None:
         _renormed(weight, index, max_norm, norm_type)
     bags = Bags(index, begins, include_last_offset, padding)
@@ -294,7 +313,7 @@ def embedding_bag(
         return EmbeddingBagMax.apply(weight, bags)
     if per_sample_weights is not None and bags.items is not None:
         per_sample_weights = IndexSelect.apply(per_sample_weights, 0, wrap(bags.items))
-    return EmbeddingBag.apply(weight, per_sample_weights, bags, mode == "mean", scale_grad_by_freq)
+    return EmbeddingBag.apply(weight, per_sample_weights, bags, mode == "mean", scale_grad_by_freq, sparse)
 
 
 def _check_bag_settings(

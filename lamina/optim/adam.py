@@ -142,6 +142,8 @@ class Adam(Optimizer):
                 grad = p._grad
                 if grad is None:
                     continue
+                if grad.is_sparse:
+                    raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
                 state = self._state_of(p, group)
                 step = state["step"]._a
                 step += 1

@@ -259,6 +259,9 @@ class Optimizer:
                 if set_to_none:
                     p._grad = None
                 else:
+                    if grad.is_sparse:
+                        grad.zero_()
+                        continue
                     if grad.grad_fn is not None:
                         grad.detach_()
                     else:

@@ -118,6 +118,9 @@ class SGD(Optimizer):
                 grad = p._grad
                 if grad is None:
                     continue
+                if grad.is_sparse:
+                    self._sparse_step(p, grad, group)
+                    continue
                 buffer, first = None, False
                 if momentum:
                     state = self.state[p]
@@ -129,6 +132,24 @@ class SGD(Optimizer):
                 k.sgd_update(p._a, grad._a, buffer, lr, momentum, dampening, decay, nesterov, maximize, first)
                 bump(p)
         return loss
+
+    def _sparse_step(self, p: Any, grad: Any, group: dict[str, Any]) -> None:
+        """The same rule for the rows that a sparse gradient has; the momentum is sparse, too."""
+        if scalar(group["weight_decay"]):
+            raise RuntimeError("SGD: a sparse gradient goes with weight_decay=0 only, as the decay would concern all rows")
+        momentum = group["momentum"]
+        g = -grad if group["maximize"] else grad
+        if momentum:
+            state = self.state[p]
+            kept = state.get("momentum_buffer")
+            buffer = g.clone() if kept is None else kept * momentum + g * (1 - group["dampening"])
+            buffer = state["momentum_buffer"] = buffer.coalesce() if buffer.is_sparse else buffer
+            g = g + buffer * momentum if group["nesterov"] else buffer
+        if g.is_sparse:
+            g._add_into(p._plain(), -scalar(group["lr"]))
+        else:  # a buffer that once was dense
+            p._a -= g._a * p._a.dtype.type(scalar(group["lr"]))
+        bump(p)
 
     def _recorded_step(self, group: dict[str, Any]) -> None:
         """The same rule in operations on tensors."""
