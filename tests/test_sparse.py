@@ -171,7 +171,7 @@ def looked_up(i, weight=1.0):
 
 def test_gradients_of_embeddings():
     for settings in ({}, {"padding_idx": 2}, {"padding_idx": 1}):
-        for i in (X, X[:0], X.reshape(2, 2), np.array(2)):
+        for i in (X, X[:0], X.reshape(2, 2), np.array([2])):
             assert_same_sparse(*both(lambda n, s=settings: n.Embedding(5, 3, sparse=True, **s), looked_up(i)))
         twice = both(lambda n, s=settings: n.Embedding(5, 3, sparse=True, **s), looked_up(X), looked_up(X[1:], 2))
         assert_same_sparse(*(g.coalesce() for g in twice))
