@@ -167,13 +167,80 @@ def pools() -> Iterator[Row]:
     yield layer(g, "MaxUnpool3d 2", lambda nn: nn.MaxUnpool3d(2), 16, 16, 32, 32, inputs=three)
 
 
+def function(call: Callable[..., Any]) -> Callable[[Any], Any]:
+    """What makes a layer of a function of `nn.functional`, which ``call(functional, *inputs)`` calls."""
+
+    def make(nn: Any) -> Any:
+        class Function(nn.Module):
+            def forward(self, *inputs: Any) -> Any:
+                return call(nn.functional, *inputs)
+
+        return Function()
+
+    return make
+
+
+def places(*size: int) -> Callable[[ModuleType, Any], tuple]:
+    """The input and places near those of a regular grid."""
+
+    def inputs(torch: ModuleType, x: Any) -> tuple:
+        lines = [np.linspace(-1, 1, n, dtype="float32") for n in size]
+        grid = np.stack(np.meshgrid(*lines, indexing="ij")[::-1], -1)
+        return x, torch.from_numpy(grid + 0.1 * array(len(x), *size, len(size), seed=3)).requires_grad_()
+
+    return inputs
+
+
+def resamplings() -> Iterator[Row]:
+    g = "resample"
+    yield layer(g, "Upsample nearest x2", lambda nn: nn.Upsample(scale_factor=2), 64, 56, 56)
+    yield layer(g, "Upsample nearest x2", lambda nn: nn.Upsample(scale_factor=2), 64, 512)
+    yield layer(g, "Upsample nearest x2", lambda nn: nn.Upsample(scale_factor=2), 16, 8, 16, 16)
+    yield layer(g, "Upsample nearest 224", lambda nn: nn.Upsample(224), 3, 256, 256)
+    image = 64, 56, 56
+    for mode, shape in (("linear", (64, 512)), ("bilinear", image), ("bicubic", image), ("trilinear", (16, 8, 16, 16))):
+        yield layer(g, f"Upsample {mode} x2", lambda nn, m=mode: nn.Upsample(scale_factor=2, mode=m), *shape)
+    yield layer(g, "UpsamplingNearest2d 112", lambda nn: nn.UpsamplingNearest2d(112), 64, 56, 56)
+    yield layer(g, "UpsamplingBilinear2d x2", lambda nn: nn.UpsamplingBilinear2d(scale_factor=2), 64, 56, 56)
+    for mode in ("area", "bilinear"):
+        resize = function(lambda F, x, m=mode: F.interpolate(x, scale_factor=0.5, mode=m))
+        yield layer(g, f"interpolate {mode} /2", resize, *image)
+    for mode in ("bilinear", "bicubic"):
+        resize = function(lambda F, x, m=mode: F.interpolate(x, size=224, mode=m, antialias=True))
+        yield layer(g, f"interpolate {mode} 224 antialias", resize, 3, 256, 256)
+    for mode in ("bilinear", "nearest", "bicubic"):
+        sample = function(lambda F, x, grid, m=mode: F.grid_sample(x, grid, m, align_corners=False))
+        yield layer(g, f"grid_sample {mode}", sample, 16, 64, 64, inputs=places(64, 64))
+    sample = function(lambda F, x, grid: F.grid_sample(x, grid, align_corners=False))
+    yield layer(g, "grid_sample", sample, 4, 16, 32, 32, inputs=places(16, 32, 32))
+    affine = function(lambda F, theta: F.affine_grid(theta, (len(theta), 3, 64, 64), False))
+    yield layer(g, "affine_grid 64x64", affine, 2, 3)
+    yield layer(g, "Unfold 3 p1", lambda nn: nn.Unfold(3, padding=1), 64, 28, 28)
+    yield layer(g, "Unfold 16 s16", lambda nn: nn.Unfold(16, stride=16), 3, 224, 224)
+    yield layer(g, "Fold 3 p1", lambda nn: nn.Fold(28, 3, padding=1), 64 * 9, 784)
+    yield layer(g, "Fold 16 s16", lambda nn: nn.Fold(224, 16, stride=16), 768, 196)
+
+
 def activations() -> Iterator[Row]:
-    for name in ("Sigmoid", "Tanh", "ReLU", "Softplus", "GELU", "LeakyReLU"):
+    for name in (
+        "Sigmoid", "Tanh", "ReLU", "Softplus", "GELU", "LeakyReLU", "ReLU6", "ELU", "SELU", "CELU", "SiLU", "Mish", "Hardshrink",
+        "Hardsigmoid", "Hardswish", "Hardtanh", "LogSigmoid", "PReLU", "RReLU", "Softshrink", "Softsign", "Tanhshrink", "GLU",
+    ):  # fmt: skip
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(), 64, 56, 56)
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(), 256)
     for name in ("Softmax", "LogSoftmax"):
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(-1), 1000)
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(-1), 8, 128, 128)
+
+
+def paddings() -> Iterator[Row]:
+    shapes = ((64, 512), (32, 56, 56), (8, 16, 28, 28))
+    for kind in ("Reflection", "Replication", "Circular", "Zero"):
+        for n, shape in enumerate(shapes, 1):
+            yield layer("pad", f"{kind}Pad{n}d 2", lambda nn, k=kind, n=n: getattr(nn, f"{k}Pad{n}d")(2), *shape)
+    yield layer("shuffle", "PixelShuffle 2", lambda nn: nn.PixelShuffle(2), 64, 56, 56)
+    yield layer("shuffle", "PixelUnshuffle 2", lambda nn: nn.PixelUnshuffle(2), 16, 112, 112)
+    yield layer("shuffle", "ChannelShuffle 4", lambda nn: nn.ChannelShuffle(4), 64, 56, 56)
 
 
 def recurrent() -> Iterator[Row]:
@@ -210,6 +277,119 @@ def others() -> Iterator[Row]:
     for size in (10, 1000):
         yield layer("loss", "CrossEntropyLoss", lambda nn: nn.CrossEntropyLoss(), size, inputs=classes)
         yield layer("loss", "MSELoss", lambda nn: nn.MSELoss(), size, inputs=target)
+
+
+def losses() -> Iterator[Row]:
+    """Beside cross entropy and MSE: of the pixels of an image, of the classes of a sample, of pairs and of sequences."""
+
+    def shares(torch: ModuleType, x: Any) -> tuple:
+        return x, torch.from_numpy((array(*x.shape, seed=2) > 0).astype("float32"))
+
+    def probabilities(torch: ModuleType, x: Any) -> tuple:
+        return x.sigmoid(), shares(torch, x)[1]
+
+    def logarithms(torch: ModuleType, x: Any) -> tuple:
+        return x.log_softmax(1), torch.from_numpy(array(*x.shape, seed=2)).softmax(1)
+
+    def values(torch: ModuleType, x: Any) -> tuple:
+        return x, torch.from_numpy(array(*x.shape, seed=2))
+
+    def positive(torch: ModuleType, x: Any) -> tuple:
+        return (*values(torch, x), shares(torch, x)[1] + 0.5)
+
+    def signs(torch: ModuleType, x: Any) -> tuple:
+        return x, shares(torch, x)[1] * 2 - 1
+
+    def of_rows(torch: ModuleType, x: Any) -> tuple:
+        return (*values(torch, x), torch.from_numpy(np.sign(array(len(x), seed=4))))
+
+    def triplets(torch: ModuleType, x: Any) -> tuple:
+        return (*values(torch, x), torch.from_numpy(array(*x.shape, seed=3)))
+
+    def indices(torch: ModuleType, x: Any) -> tuple:
+        return x, torch.from_numpy(np.arange(len(x)) * 7 % x.shape[1])
+
+    def several(torch: ModuleType, x: Any) -> tuple:
+        labels = np.full(x.shape, -1)
+        labels[:, :5] = np.arange(len(x))[:, None] * 7 % 90 + np.arange(5)
+        return x, torch.from_numpy(labels)
+
+    def sequences(torch: ModuleType, x: Any) -> tuple:
+        n, steps, classes = x.shape
+        targets = torch.from_numpy(np.random.default_rng(1).integers(1, classes, (n, 20)))
+        return x.transpose(0, 1).log_softmax(2).detach(), targets, (steps,) * n, (20,) * n
+
+    image, features = (1, 128, 128), (256,)
+    g = "loss"
+    for shape in (image, features):
+        yield layer(g, "BCEWithLogitsLoss", lambda nn: nn.BCEWithLogitsLoss(), *shape, inputs=shares)
+        yield layer(g, "BCELoss", lambda nn: nn.BCELoss(), *shape, inputs=probabilities)
+        yield layer(g, "SmoothL1Loss", lambda nn: nn.SmoothL1Loss(), *shape, inputs=values)
+        yield layer(g, "HuberLoss", lambda nn: nn.HuberLoss(), *shape, inputs=values)
+        yield layer(g, "L1Loss", lambda nn: nn.L1Loss(), *shape, inputs=values)
+        yield layer(g, "KLDivLoss", lambda nn: nn.KLDivLoss(reduction="batchmean"), *shape, inputs=logarithms)
+        yield layer(g, "PoissonNLLLoss", lambda nn: nn.PoissonNLLLoss(), *shape, inputs=shares)
+        yield layer(g, "GaussianNLLLoss", lambda nn: nn.GaussianNLLLoss(), *shape, inputs=positive)
+        yield layer(g, "SoftMarginLoss", lambda nn: nn.SoftMarginLoss(), *shape, inputs=signs)
+        yield layer(g, "HingeEmbeddingLoss", lambda nn: nn.HingeEmbeddingLoss(), *shape, inputs=signs)
+    yield layer(g, "MultiLabelSoftMarginLoss", lambda nn: nn.MultiLabelSoftMarginLoss(), 100, inputs=shares)
+    yield layer(g, "MultiMarginLoss", lambda nn: nn.MultiMarginLoss(), 100, inputs=indices)
+    yield layer(g, "MultiLabelMarginLoss", lambda nn: nn.MultiLabelMarginLoss(), 100, inputs=several)
+    yield layer(g, "NLLLoss", lambda nn: nn.NLLLoss(), 100, inputs=indices)
+    yield layer(g, "CosineEmbeddingLoss", lambda nn: nn.CosineEmbeddingLoss(), 256, inputs=of_rows, batches=(16, 256))
+    ranked = function(lambda F, x, y, sign: F.margin_ranking_loss(x[:, 0], y[:, 0], sign))
+    yield layer(g, "MarginRankingLoss", ranked, 8, inputs=of_rows, batches=(16, 256))
+    yield layer(g, "TripletMarginLoss", lambda nn: nn.TripletMarginLoss(), 256, inputs=triplets, batches=(16, 256))
+    anyhow = lambda nn: nn.TripletMarginWithDistanceLoss(distance_function=nn.PairwiseDistance(1))  # noqa: E731
+    yield layer(g, "TripletMarginWithDistanceLoss", anyhow, 256, inputs=triplets, batches=(16, 256))
+    yield layer(g, "CTCLoss", lambda nn: nn.CTCLoss(), 100, 40, inputs=sequences)
+    big = lambda nn: nn.LinearCrossEntropyLoss(256, 8000)  # noqa: E731
+    yield layer(g, "LinearCrossEntropyLoss 8000", big, 256, inputs=indices, batches=(16, 256))
+    chunked = lambda nn: nn.LinearCrossEntropyLoss(256, 8000, options=nn.LinearCrossEntropyOptions())  # noqa: E731
+    yield layer(g, "LinearCrossEntropyLoss 8000 chunked", chunked, 256, inputs=indices, batches=(256,))
+    adaptive = lambda nn: nn.AdaptiveLogSoftmaxWithLoss(256, 8000, [500, 2000])  # noqa: E731
+    yield layer(g, "AdaptiveLogSoftmaxWithLoss 8000", adaptive, 256, inputs=indices, batches=(16, 256))
+
+    g = "distance"
+    yield layer(g, "CosineSimilarity", lambda nn: nn.CosineSimilarity(), 256, inputs=values, batches=(16, 256))
+    yield layer(g, "PairwiseDistance", lambda nn: nn.PairwiseDistance(), 256, inputs=values, batches=(16, 256))
+    yield layer(g, "normalize", function(lambda F, x: F.normalize(x)), 256, batches=(16, 256))
+    yield layer(g, "pdist", function(lambda F, x: F.pdist(x)), 64, batches=(16, 256))
+    yield layer("linear", "Bilinear 64x64 to 32", lambda nn: nn.Bilinear(64, 64, 32), 64, inputs=values)
+    yield layer("linear", "Bilinear 256x256 to 4", lambda nn: nn.Bilinear(256, 256, 4), 256, inputs=values)
+
+
+def lookup(name: str, make: Callable[[Any], Any], size: int, *shape: int, **settings: Any) -> Row:
+    """A table made by ``make(nn)``, looked up at random indices (batch, *shape) below ``size``."""
+
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        module = make(torch.nn)
+        index = torch.from_numpy(np.random.default_rng(0).integers(0, size, (batch, *shape)))
+        gradient = torch.from_numpy(array(*module(index).shape, seed=1))
+
+        def forward() -> Any:
+            with torch.no_grad():
+                return module(index)
+
+        def forward_backward() -> Any:
+            module.weight.grad = None
+            module(index).backward(gradient)
+            grad = module.weight.grad
+            return grad._values() if grad.is_sparse else grad
+
+        return forward_backward if backward else forward
+
+    return Row(name, "table", build, **settings)
+
+
+def tables() -> Iterator[Row]:
+    yield lookup("Embedding 10000x256 at 128", lambda nn: nn.Embedding(10_000, 256), 10_000, 128)
+    yield lookup("Embedding 1000x64 at 128", lambda nn: nn.Embedding(1000, 64), 1000, 128)
+    sparse = lambda nn: nn.Embedding(10_000, 256, sparse=True)  # noqa: E731
+    yield lookup("Embedding 10000x256 sparse at 128", sparse, 10_000, 128, modes=("forward+backward",))
+    for mode in ("sum", "mean", "max"):
+        bag = lambda nn, m=mode: nn.EmbeddingBag(10_000, 64, mode=m)  # noqa: E731
+        yield lookup(f"EmbeddingBag 10000x64 {mode} at 20", bag, 10_000, 20, batches=(16, 256))
 
 
 def optimizer(name: str, sizes: list[tuple[int, ...]], label: str, **settings: Any) -> Row:
@@ -341,7 +521,7 @@ def overheads() -> Iterator[Row]:
 
 def rows() -> list[Row]:
     """Every row, in the order of the table."""
-    groups = (convolutions, pools, activations, recurrent, others, optimizers, steps, overheads)
+    groups = (convolutions, pools, resamplings, paddings, activations, recurrent, others, losses, tables, optimizers, steps, overheads)
     return [row for group in groups for row in group()]
 
 
