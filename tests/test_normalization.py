@@ -425,3 +425,122 @@ def test_layer_errors():
     same_error(lambda t: t.nn.GroupNorm(4, 6), match="divisible")
     same_error(lambda t: t.nn.LayerNorm(-1), match="negative dimension")
     same_error(lambda t, x: t.nn.LayerNorm(4)(x), values((2, 5)), match="expected input with shape")
+
+
+INSTANCE = [
+    ((4,), {}),
+    ((4,), {"affine": True}),
+    ((4,), {"affine": True, "bias": False, "eps": 1e-2}),
+    ((4,), {"track_running_stats": True}),
+    ((4,), {"track_running_stats": True, "momentum": 0.5, "affine": True, "dtype": "float64"}),
+    ((4,), {"track_running_stats": True, "momentum": None}),
+]
+
+
+@pytest.mark.parametrize(("args", "kwargs"), INSTANCE, ids=str)
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_instance_norm_layers(ndim, args, kwargs, each_engine):
+    ours, theirs = both(f"InstanceNorm{ndim}d", args, kwargs)
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    layers = {lamina: ours, need_torch(): theirs}
+    kind = kwargs.get("dtype", "float32")
+    for training in (True, False):
+        ours.train(training), theirs.train(training)
+        for shape in ((3, 4, *range(3, 3 + ndim)), (4, *range(3, 3 + ndim))):
+            compare(lambda t, x: layers[t](x), values(shape, kind), **CLOSE)
+        for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+            assert_same(a, b, **CLOSE)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert_same(p.grad, q.grad, **CLOSE)
+
+
+def test_instance_norm_errors():
+    for ndim in (1, 2, 3):
+        for rank in (ndim, ndim + 3):
+            same_error(lambda t, x, n=ndim: getattr(t.nn, f"InstanceNorm{n}d")(2)(x), values((2,) * rank), match="expected")
+    same_error(lambda t, x: t.nn.InstanceNorm1d(3, affine=True)(x), values((2, 4, 5)), match="num_features")
+    same_error(lambda t, x: t.nn.InstanceNorm1d(3)(x), values((2, 3, 1)), match="more than 1 spatial")
+    for t in (lamina, need_torch()):
+        with pytest.warns(UserWarning, match="does not match num_features"):
+            t.nn.InstanceNorm1d(3)(t.zeros(2, 4, 5))
+        layer = t.nn.InstanceNorm1d(3)
+        with pytest.raises(RuntimeError, match="Unexpected running stats"):
+            layer.load_state_dict({"running_mean": t.zeros(3), "running_var": t.ones(3)})
+
+
+# -- over neighbouring channels ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 5), (2, 7, 4, 3), (1, 5, 2, 3, 2), (2, 3, 2, 2, 2, 2), (0, 4, 3), (2, 0, 3)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_local_response_norm(shape, dtype, each_engine):
+    x = values(shape, dtype)
+    for size in (1, 2, 3, 5, 20):
+        compare(lambda t, x, n=size: t.nn.functional.local_response_norm(x, n), x)
+        compare(lambda t, x, n=size: t.nn.functional.local_response_norm(x, n, 0.7, 0.4, 2.0), x, **tolerance(dtype))
+
+
+def test_local_response_norm_of_other_dtypes():
+    compare(lambda t, x: t.nn.functional.local_response_norm(x, 3, 0.5), np.arange(24).reshape(2, 6, 2), grad=False)
+    x = values((2, 6, 3), "float16")
+    compare(lambda t, x: t.nn.functional.local_response_norm(x, 3, 0.5), x, grad=False, rtol=5e-3)
+
+
+def test_response_norm_layers():
+    for name, args in (("LocalResponseNorm", (3,)), ("LocalResponseNorm", (4, 0.3, 0.5, 1.5)), ("CrossMapLRN2d", (3, 0.3))):
+        ours, theirs = both(name, args, {})
+        assert repr(ours) == repr(theirs)
+        layers = {lamina: ours, need_torch(): theirs}
+        compare(lambda t, x, layers=layers: layers[t](x), values((2, 6, 3, 4)), grad=False)
+
+
+def test_cross_map_is_torchs_and_its_gradient_is_right():
+    for size in (2, 3, 4, 5):
+        layers = {t: t.nn.CrossMapLRN2d(size, 0.5) for t in (lamina, need_torch())}
+        for channels in (1, 2, 7):
+            compare(lambda t, x, layers=layers: layers[t](x), values((2, channels, 2, 2), "float64"), grad=False)
+    x = lamina.from_numpy(values((1, 5, 2, 1), "float64")).requires_grad_()
+    for layer in (nn.CrossMapLRN2d(3, 0.5), nn.LocalResponseNorm(2, 0.5), nn.LocalResponseNorm(3, 0.5)):
+        assert gradcheck(layer, (x,))
+        assert gradgradcheck(layer, (x,))
+
+
+def test_response_norm_errors():
+    same_error(lambda t, x: t.nn.functional.local_response_norm(x, 2), values((2, 3)), match="3D or higher")
+    same_error(lambda t, x: t.nn.functional.local_response_norm(x, 0), values((2, 3, 4)), match="greater than zero")
+    same_error(lambda t, x: t.nn.functional.local_response_norm(x, -2), values((2, 3, 4)), match="greater than zero")
+    same_error(lambda t, x: t.nn.functional.local_response_norm(x, 2.0), values((2, 3, 4)), match="must be an int")
+    same_error(lambda t, x: t.nn.CrossMapLRN2d(3)(x), values((2, 3, 4)), match="4D")
+
+
+# -- over the batches of all processes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"affine": False, "momentum": None}, {"track_running_stats": False, "bias": False}], ids=str)
+def test_sync_batch_norm_of_one_process(kwargs, each_engine):
+    ours, theirs = both("SyncBatchNorm", (4,), kwargs)
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    layers = {lamina: ours, need_torch(): theirs}
+    for training in (True, False):
+        ours.train(training), theirs.train(training)
+        for shape in ((5, 4), (3, 4, 5), (2, 4, 3, 3), (2, 4, 2, 2, 2)):
+            compare(lambda t, x: layers[t](x), values(shape), rtol=2e-5, atol=5e-5)
+        for a, b in zip(ours.buffers(), theirs.buffers(), strict=True):
+            assert_same(a, b, **CLOSE)
+    same_error(lambda t, x: layers[t](x), values((4,)), match="at least 2D")
+    same_error(lambda t, x: t.nn.SyncBatchNorm(0)(x), values((4, 0)), match="non-zero")
+
+
+def test_convert_sync_batch_norm():
+    reprs = []
+    for t in (lamina, need_torch()):
+        net = t.nn.Sequential(t.nn.Linear(3, 4), t.nn.BatchNorm1d(4), t.nn.Sequential(t.nn.BatchNorm2d(4, affine=False)).eval())
+        keys, weight = list(net.state_dict()), net[1].weight
+        converted = t.nn.SyncBatchNorm.convert_sync_batchnorm(net, "group")
+        assert converted is net and list(net.state_dict()) == keys and net[1].weight is weight
+        assert net[1].process_group == "group" and not net[2][0].training
+        reprs.append(repr(converted))
+    assert reprs[0] == reprs[1]
+    assert type(nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm1d(3))) is nn.SyncBatchNorm

@@ -22,6 +22,7 @@ from lamina.nn.modules.loss_margin import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
+from lamina.nn.modules.instancenorm import *  # noqa: F403
 from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
-from lamina.autograd.graph import Op, Variable, bump, mode
+from lamina.autograd.graph import Op, Variable, bump, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.norm import batch_norm, check_parameter, check_parameter_dtype
@@ -175,6 +175,23 @@ def _composed_groups(grad: Any, x: Any, weight: Any, settings: tuple[int, float]
     return _through(h.reshape(rows), normed, inverse).reshape(shape), gw, gb
 
 
+# -- over neighbouring channels ------------------------------------------------------------------------------------
+
+
+class WindowSum(Op):
+    """Sums of neighbouring channels;   dL/dx is such sums of g, with before and after swapped"""
+
+    @staticmethod
+    def forward(ctx, x, before, after):
+        ctx.window = before, after
+        return k.window_sum(x._a, before, after)
+
+    @staticmethod
+    def backward(ctx, grad):
+        before, after = ctx.window
+        return WindowSum.apply(grad, after, before), None, None
+
+
 # -- public functions ----------------------------------------------------------------------------------------------
 
 
@@ -323,4 +340,44 @@ def instance_norm(
     return GroupNorm.apply(input, weight, bias, a.shape[1], float(eps), (running_mean, running_var, float(momentum)))
 
 
-NN_FUNCTIONS = ("layer_norm", "rms_norm", "group_norm", "instance_norm")
+def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
+    r"""Each channel, divided by a power of its neighbours' squares: :math:`y_c = x_c / (k + \frac{\alpha}{n} \sum x_{c'}^2)^\beta`.
+
+    The sum is over n = ``size`` channels, from c − ⌊n/2⌋ on, of which those that do not exist count as zero.
+
+    Shapes: input (N, C, \*) of three dimensions or more. Raises ``ValueError`` for fewer, and ``RuntimeError`` for a size below 1.
+    """
+    a = _array("local_response_norm", "input", input, 1)
+    if a.ndim < 3:
+        raise ValueError(f"local_response_norm: Expected 3D or higher dimensionality input (got {a.ndim} dimensions)")
+    if not a.size:
+        return input
+    if not isinstance(size, int):
+        raise TypeError(f"local_response_norm: size must be an int, got {size!r}")
+    if size <= 0:
+        raise RuntimeError(f"local_response_norm: size should be greater than zero, but got {size}")
+    total = WindowSum.apply(input * input, size // 2, (size - 1) // 2)
+    if a.dtype.kind in "fc":
+        total = total * (alpha / size)
+    else:
+        total = p.div(total, size, rounding_mode="trunc") * alpha
+    return input / (total + k) ** beta
+
+
+def cross_map_lrn2d(input: Any, size: int, alpha: float, beta: float, k: float) -> Any:
+    """What PyTorch's ``CrossMapLRN2d`` computes: the sum reaches (``size`` − 1)/2 channels to both sides, and the square of the
+    first channel, once it was added, stays in it.
+    """
+    a = _array("cross_map_lrn2d", "input", input, 1)
+    if a.ndim != 4:
+        raise ValueError(f"CrossMapLRN2d: Expected input to be 4D, got {a.ndim}D instead.")
+    reach = int((size - 1) / 2)
+    squares = input * input
+    total = WindowSum.apply(squares, reach, reach)
+    if a.shape[1] > reach + 1:
+        late = np.arange(a.shape[1]) > reach
+        total = total + squares[:, :1] * wrap(late.astype(a.dtype).reshape(1, -1, 1, 1))
+    return input * (total * (alpha / size) + k) ** -beta
+
+
+NN_FUNCTIONS = ("layer_norm", "rms_norm", "group_norm", "instance_norm", "local_response_norm")

@@ -20,6 +20,7 @@ from lamina.nn.modules import (
     loss_pointwise,
     module,
     normalization,
+    instancenorm,
     padding,
     piecewise,
     pooling,
@@ -46,6 +47,7 @@ from lamina.nn.modules.loss_margin import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
+from lamina.nn.modules.instancenorm import *  # noqa: F403
 from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
@@ -72,6 +74,7 @@ __all__ += upsampling.__all__
 __all__ += fold.__all__
 __all__ += batchnorm.__all__
 __all__ += normalization.__all__
+__all__ += instancenorm.__all__
 __all__ += dropout.__all__
 __all__ += rnn.__all__
 __all__ += transformer.__all__

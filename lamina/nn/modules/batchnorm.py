@@ -16,7 +16,7 @@ from lamina.nn.modules.utils import new_parameter
 from lamina.nn.parameter import Parameter
 from lamina.ops.norm import count_batch
 
-__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
 
 
 class _NormBase(Module):
@@ -186,3 +186,73 @@ class BatchNorm2d(_BatchNorm):
 class BatchNorm3d(_BatchNorm):
     __doc__ = _doc("BatchNorm3d", " and the volume", ":math:`(N, C, D, H, W)`", (8, 4, 3, 5, 5))
     ranks = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    r"""Batch normalisation whose batch is that of all processes together. There is one process here, so it is the plain one,
+    for inputs of any rank; models and checkpoints that name it work.
+
+    Args:
+        num_features (int): the number of channels :math:`C`.
+        eps (float): :math:`\epsilon`. Default: 1e-5.
+        momentum (float, optional): the weight of a new batch in the running statistics; with None these are the plain average
+            of all batches. Default: 0.1.
+        affine (bool): whether :math:`w` and :math:`b` are learnt. Default: True.
+        track_running_stats (bool): whether there are running statistics. Default: True.
+        process_group: kept as an attribute.
+        device, dtype: where and as what parameters and statistics are made.
+        bias (bool): whether :math:`b` is learnt, if `affine`. Default: True.
+
+    Shape:
+        input :math:`(N, C, *)`, output the same.
+
+    Raises:
+        ValueError: an input of fewer than two dimensions, without channels, or with one value per channel in training.
+
+    >>> nn.SyncBatchNorm(4)(lamina.randn(8, 4, 3, 5, 5)).shape
+    torch.Size([8, 4, 3, 5, 5])
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input._a.ndim < 2:
+            raise ValueError(f"expected at least 2D input (got {input._a.ndim}D input)")
+        if not input._a.shape[1]:
+            raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """The module with every batch normalisation in it replaced by this one, with the same parameters and statistics."""
+        result = module
+        if isinstance(module, _BatchNorm):
+            result = SyncBatchNorm(
+                module.num_features,
+                module.eps,
+                module.momentum,
+                module.affine,
+                module.track_running_stats,
+                process_group,
+                bias=module.bias is not None,
+            )
+            result.weight, result.bias = module.weight, module.bias
+            result.running_mean, result.running_var = module.running_mean, module.running_var
+            result.num_batches_tracked = module.num_batches_tracked
+            result.training = module.training
+        for name, child in module.named_children():
+            result.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return result

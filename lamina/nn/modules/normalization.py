@@ -12,8 +12,9 @@ from lamina.nn import init
 from lamina.nn.modules.module import Module
 from lamina.nn.modules.utils import new_parameter
 from lamina.nn.parameter import Parameter
+from lamina.ops.layernorm import cross_map_lrn2d
 
-__all__ = ["GroupNorm", "LayerNorm", "RMSNorm"]
+__all__ = ["CrossMapLRN2d", "GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
 
 
 class _Affine(Module):
@@ -203,3 +204,89 @@ class GroupNorm(_Affine):
             f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
             f"bias={self.bias is not None}"
         )
+
+
+class LocalResponseNorm(Module):
+    r"""Divides each channel by a power of its neighbours' squares:
+    :math:`y_c = x_c / (k + \frac{\alpha}{n} \sum_{c'} x_{c'}^2)^\beta`.
+
+    The sum is over :math:`n` channels from :math:`c - \lfloor n / 2 \rfloor` on; those that do not exist count as zero.
+
+    Args:
+        size (int): :math:`n`, how many channels count.
+        alpha (float): :math:`\alpha`. Default: 1e-4.
+        beta (float): :math:`\beta`. Default: 0.75.
+        k (float): :math:`k`. Default: 1.0.
+
+    Shape:
+        input :math:`(N, C, *)` of three dimensions or more, output the same.
+
+    Raises:
+        ValueError: an input of fewer dimensions.
+        RuntimeError: a size below 1.
+
+    See A. Krizhevsky, I. Sutskever and G. Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", 2012.
+
+    >>> nn.LocalResponseNorm(2)(lamina.randn(32, 5, 24, 24)).shape
+    torch.Size([32, 5, 24, 24])
+    """
+
+    __constants__ = ["size", "alpha", "beta", "k"]
+    size: int
+    alpha: float
+    beta: float
+    k: float
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class CrossMapLRN2d(Module):
+    r"""An older form of :class:`LocalResponseNorm`, for images.
+
+    The sum reaches :math:`(n - 1) / 2` channels to both sides, and the square of the first channel stays in it for all
+    channels that follow, as in PyTorch. The gradient is that of this function; PyTorch's differs from it.
+
+    Args:
+        size (int): :math:`n`, how many channels count.
+        alpha (float): :math:`\alpha`. Default: 1e-4.
+        beta (float): :math:`\beta`. Default: 0.75.
+        k (float): :math:`k`. Default: 1.
+
+    Shape:
+        input :math:`(N, C, H, W)`, output the same.
+
+    Raises:
+        ValueError: an input of another rank.
+
+    >>> nn.CrossMapLRN2d(3)(lamina.randn(2, 5, 4, 4)).shape
+    torch.Size([2, 5, 4, 4])
+    """
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input: Tensor) -> Tensor:
+        return cross_map_lrn2d(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
