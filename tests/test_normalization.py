@@ -517,7 +517,10 @@ def test_response_norm_errors():
 # -- over the batches of all processes -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"affine": False, "momentum": None}, {"track_running_stats": False, "bias": False}], ids=str)
+SYNC = [{}, {"affine": False, "momentum": None}, {"track_running_stats": False, "bias": False}]
+
+
+@pytest.mark.parametrize("kwargs", SYNC, ids=str)
 def test_sync_batch_norm_of_one_process(kwargs, each_engine):
     ours, theirs = both("SyncBatchNorm", (4,), kwargs)
     assert repr(ours) == repr(theirs)

@@ -290,12 +290,12 @@ def scaled_dot_product_attention(
             raise RuntimeError(
                 f"scaled_dot_product_attention: the leading dimensions of query, key and value do not fit: {shapes}"
             ) from None
-    length = a.shape[-2]
     if attn_mask is not None:
-        attn_mask = _mask(attn_mask, lead, (length, b.shape[-2]))
-    query, key, value = (_batched(x, lead) for x in (query, key, value))
+        attn_mask = _mask(attn_mask, lead, (a.shape[-2], b.shape[-2]))
+    if a.ndim != 4 or b.shape[:-2] != lead or a.shape[:-2] != lead or value._a.shape[:-2] != lead:
+        query, key, value = _batched(query, lead), _batched(key, lead), _batched(value, lead)
     y = attend(query, key, value, attn_mask, float(dropout_p), bool(is_causal), scale)
-    return y if len(lead) == 2 else reshape(y, (*lead, length, value._a.shape[-1]))
+    return y if len(lead) == 2 else reshape(y, (*lead, *y._a.shape[-2:]))
 
 
 NN_FUNCTIONS = ("scaled_dot_product_attention",)

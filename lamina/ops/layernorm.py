@@ -341,11 +341,13 @@ def instance_norm(
 
 
 def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Any:
-    r"""Each channel, divided by a power of its neighbours' squares: :math:`y_c = x_c / (k + \frac{\alpha}{n} \sum x_{c'}^2)^\beta`.
+    r"""Each channel, divided by a power of its neighbours' squares:
+    :math:`y_c = x_c / (k + \frac{\alpha}{n} \sum x_{c'}^2)^\beta`.
 
     The sum is over n = ``size`` channels, from c − ⌊n/2⌋ on, of which those that do not exist count as zero.
 
-    Shapes: input (N, C, \*) of three dimensions or more. Raises ``ValueError`` for fewer, and ``RuntimeError`` for a size below 1.
+    Shapes: input (N, C, \*) of three dimensions or more. Raises ``ValueError`` for fewer dimensions, and ``RuntimeError`` for a
+    size below 1.
     """
     a = _array("local_response_norm", "input", input, 1)
     if a.ndim < 3:
