@@ -302,7 +302,7 @@ def grid_sampler(input: Any, grid: Any, interpolation_mode: int, padding_mode: i
         if not 0 <= number < len(known):
             raise RuntimeError(f"grid_sampler(): {name}_mode must be one of 0, 1 and 2, but got {number}")
         modes.append(known[number])
-    return _grid_sample(input, grid, *modes, _corners("grid_sampler", align_corners))
+    return _grid_sample(input, grid, modes[0], modes[1], _corners("grid_sampler", align_corners))
 
 
 def affine_grid_generator(theta: Any, size: Any, align_corners: bool) -> Any:

@@ -21,7 +21,7 @@ __all__ = ["grid_taps", "grid_taps_backward", "grid_sample", "grid_spread", "gri
 ndarray = np.ndarray
 Ints = tuple[int, ...]
 
-BEYOND = 8  # there are so many such indices, because additions to one element wait for each other
+BEYOND = 8  # there are so many such indices, because additions to one element wait for each other; a power of two
 CHUNK = 1 << 13  # elements of small samples that are worked on together
 
 # Per mode: where the first tap lies relative to the one before the place, and per tap the polynomial that gives its weight from
@@ -51,19 +51,22 @@ def grid_taps(
     (n, places, ndim), plane = coordinates.shape, prod(spatial)
     taps = len(TAPS[mode][1]) ** ndim
     index, weight = empty((n, taps, places), np.intp), empty((n, taps, places), _real(grid.dtype))
-    nowhere = plane + np.arange(places) % BEYOND
+    nowhere = plane + (np.arange(places) & BEYOND - 1)
     for part in _chunks(n, n * places):  # what fits a cache stays there
-        found: Any = None
+        elements: Any = None
+        shares: Any = None
         for d, length in enumerate(spatial):
             before, beyond, slope = _place(coordinates[part, :, ndim - 1 - d], length, mode, padding, corners)
             element = _elements(before, length, mode, padding, corners)
             missing = element.view(np.uintp) >= length
-            element *= prod(spatial[d + 1 :])
+            if d < ndim - 1:
+                element *= prod(spatial[d + 1 :])
             np.copyto(element, plane + BEYOND, where=missing)
             share = _weights(beyond, slope, mode, order[d])
-            found = (element, share) if d == 0 else (_outer(np.add, found[0], element), _outer(np.multiply, found[1], share))
-        np.minimum(found[0], nowhere, out=index[part])
-        weight[part] = found[1]
+            last = d == ndim - 1
+            elements = _outer(np.add, elements, element, index[part] if last else None) if d else element
+            shares = _outer(np.multiply, shares, share, weight[part] if last else None) if d else share
+        np.minimum(index[part], nowhere, out=index[part])
     return index, weight
 
 
@@ -96,10 +99,12 @@ def _real(dtype: Any) -> Any:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def _outer(combine: np.ufunc, a: ndarray, b: ndarray) -> ndarray:
+def _outer(combine: np.ufunc, a: ndarray, b: ndarray, out: ndarray | None) -> ndarray:
     """All combinations of taps, (N, K, P) and (N, T, P) to (N, K·T, P)."""
-    n, taps, places = a.shape
-    return combine(a[:, :, None], b[:, None]).reshape(n, taps * b.shape[1], places)
+    (n, taps, places), more = a.shape, b.shape[1]
+    if out is not None:
+        out = out.reshape(n, taps, more, places)
+    return combine(a[:, :, None], b[:, None], out=out).reshape(n, taps * more, places)
 
 
 def _place(coordinate: ndarray, length: int, mode: str, padding: str, corners: bool) -> tuple[ndarray, ndarray, Any]:
@@ -123,10 +128,10 @@ def _elements(before: ndarray, length: int, mode: str, padding: str, corners: bo
     """The element at every tap, (N, taps, P); negative or too large where there is none."""
     first, polynomials = TAPS[mode]
     np.fmax(before, before.dtype.type(-8), out=before)  # no number at all lies nowhere, whatever integer a processor makes of it
-    taps = before[:, None] + np.arange(first, first + len(polynomials), dtype=before.dtype)[:, None]
+    taps = np.arange(first, first + len(polynomials))[:, None]
     if padding != "zeros" and mode == "bicubic":
-        taps = _inside(taps, length, padding, corners)[0]
-    return taps.astype(np.intp)
+        return _inside(before[:, None] + taps.astype(before.dtype), length, padding, corners)[0].astype(np.intp)
+    return before.astype(np.intp)[:, None] + taps
 
 
 def _weights(beyond: ndarray, slope: Any, mode: str, order: int) -> ndarray:
@@ -151,14 +156,17 @@ def _derived(polynomial: list[float], order: int) -> list[float]:
 
 def _evaluate(polynomial: list[float], x: ndarray, out: ndarray) -> None:
     """Horner's rule, with nothing done for factors of 1 and terms of 0."""
-    out[...] = polynomial[0]
-    for i, coefficient in enumerate(polynomial[1:]):
-        if i == 0 and polynomial[0] == 1:
-            out[...] = x
-        else:
+    if len(polynomial) == 1:
+        out[...] = polynomial[0]
+    elif polynomial[0] == 1:
+        out[...] = x
+    else:
+        np.multiply(x, x.dtype.type(polynomial[0]), out=out)
+    for i, coefficient in enumerate(polynomial[1:], 1):
+        if i > 1:
             out *= x
         if coefficient:
-            out += out.dtype.type(coefficient)
+            out += x.dtype.type(coefficient)
 
 
 def _inside(at: ndarray, length: int, padding: str, corners: bool) -> tuple[ndarray, ndarray]:
@@ -185,28 +193,32 @@ def _inside(at: ndarray, length: int, padding: str, corners: bool) -> tuple[ndar
 
 def grid_sample(x: ndarray, weight: ndarray, index: ndarray, size: Ints) -> ndarray:
     """Σ_k weight[n, k, p] · x[n, c, index[n, k, p]], as (N, C, *size)."""
-    y = empty((*x.shape[:2], *size), x.dtype)
-    result = y.reshape(*x.shape[:2], index.shape[2])
-    planes, w = _planes(x, index), _like(weight, x)[:, :, None]
-    for part in _chunks(len(x), result.size):
-        total = _gather(planes[part], index[part, 0])
-        total *= w[part, 0]
-        for k in range(1, index.shape[1]):
-            tap = _gather(planes[part], index[part, k])
-            tap *= w[part, k]
-            total += tap
-        result[part] = total
+    (n, c), (_, taps, places) = x.shape[:2], index.shape
+    y = empty((n, c, *size), x.dtype)
+    result, elements = y.reshape(n, c, places), x.reshape(n, c, prod(x.shape[2:]))
+    real, block = _real(x.dtype), _block(c, elements.shape[2], taps, places)
+    for part in _chunks(n, result.size):
+        packed, at = _pack(elements[part], block, real), index[part]
+        total: Any = None
+        for k in range(taps):
+            tap = _gather(packed, at[:, k])
+            tap *= np.repeat(weight[part, k].astype(real, copy=False), block, -1)[:, None]
+            total = tap if total is None else np.add(total, tap, out=total)
+        _unpack(total, block, result[part])
     return y
 
 
 def grid_correlate(grad: ndarray, x: ndarray, index: ndarray) -> ndarray:
     """Σ_c grad[n, c, p] · x[n, c, index[n, k, p]], as (N, K, P)."""
-    planes = _planes(x, index)
-    g = _widened(grad).reshape(*grad.shape[:2], index.shape[2])
-    found = np.empty(index.shape, planes.dtype)
-    for part in _chunks(len(x), g.size):
-        for k in range(index.shape[1]):
-            np.einsum("ncp,ncp->np", _gather(planes[part], index[part, k]), g[part], out=found[part, k])
+    (n, c), (_, taps, places) = x.shape[:2], index.shape
+    g, elements = grad.reshape(n, c, places), x.reshape(n, c, prod(x.shape[2:]))
+    real, block = _real(x.dtype), _block(c, elements.shape[2], taps, places)
+    found = np.empty(index.shape, real)
+    for part in _chunks(n, g.size):
+        packed, at, given = _pack(elements[part], block, real), index[part], _pack(g[part], block, real)[:, :, :places]
+        for k in range(taps):
+            tap = _gather(packed, at[:, k])
+            np.einsum("ncpb,ncpb->np", tap.reshape(given.shape), given, out=found[part, k])
     return found
 
 
@@ -232,23 +244,44 @@ def _chunks(lanes: int, elements: int) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, lanes, step))
 
 
-def _gather(planes: ndarray, index: ndarray) -> ndarray:
-    """The elements of planes (N, C, plane) at the indices (N, P) of their sample, (N, C, P)."""
-    n, c, plane = planes.shape
+def _block(channels: int, plane: int, taps: int, places: int) -> int:
+    """How many channels are moved at a time: more than one where elements are looked at often enough to be packed for it."""
+    if (taps - 1) * places <= plane:
+        return 1
+    return 8 if channels > 4 else 4 if channels > 2 else max(channels, 1)
+
+
+def _pack(x: ndarray, block: int, real: Any) -> ndarray:
+    """x (N, C, plane) as (N, blocks, plane, channels of a block), with elements of zero after each plane."""
+    n, c, plane = x.shape
+    packed = np.empty((n, -(-c // block), plane + BEYOND, block), real)
+    packed[:, :, plane:] = 0
+    if c % block:
+        packed[:, -1] = 0
+    for i in range(block):
+        channels = x[:, i::block]
+        packed[:, : channels.shape[1], :plane, i] = channels
+    return packed
+
+
+def _gather(packed: ndarray, index: ndarray) -> ndarray:
+    """The packed elements at the indices (N, P) of their sample, (N, blocks, P · channels of a block)."""
+    n, blocks, plane, block = packed.shape
+    whole = packed.view(np.dtype((np.void, block * packed.itemsize)))[..., 0] if block > 1 else packed[..., 0]
     if n == 1:
-        return planes[0].take(index[0], 1)[None]
-    return planes.reshape(-1).take(index[:, None] + (np.arange(n * c) * plane).reshape(n, c, 1))
+        taken = whole[0].take(index[0], 1)
+    else:
+        taken = whole.reshape(-1).take(index[:, None] + (np.arange(n * blocks) * plane).reshape(n, blocks, 1))
+    return taken.view(packed.dtype).reshape(n, blocks, index.shape[1] * block)
 
 
-def _planes(x: ndarray, index: ndarray) -> ndarray:
-    """x as (N, C, plane), with zeros after each plane if there are indices beyond it; half precision widened."""
-    n, c, *spatial = x.shape
-    plane, x = prod(spatial), _widened(x)
-    if not index.size or index.max() < plane:
-        return x.reshape(n, c, plane)
-    planes = np.zeros((n, c, plane + BEYOND), x.dtype)
-    planes[:, :, :plane] = x.reshape(n, c, plane)
-    return planes
+def _unpack(packed: ndarray, block: int, out: ndarray) -> None:
+    """Write elements (N, blocks, P · channels of a block) to (N, C, P)."""
+    n, blocks, places = packed.shape
+    packed = packed.reshape(n, blocks, places // block, block)
+    for i in range(block):
+        channels = out[:, i::block]
+        channels[...] = packed[:, : channels.shape[1], :, i]
 
 
 def _widened(x: ndarray) -> ndarray:
