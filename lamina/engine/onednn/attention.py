@@ -143,7 +143,7 @@ def _forward(
     mask, lost = _without_lost_rows(additive(mask, F32))
     draw = None if noise is None else noise.start()
     q, k, v = _scaled(q, scale), _usable(k).swapaxes(-1, -2), _usable(v)
-    parts = list(blocks(n, heads, rows, keys, causal))
+    parts = list(blocks(n, heads, rows, keys, causal, noise is None))
     room = _room(parts[0], keys)
     for index in parts:
         end = extent(index[2], keys, causal)
@@ -215,7 +215,7 @@ def _backward(
         grad = np.where(lost, F32.type(0), grad)
     sums = np.vecdot(grad, out)[..., None]
     k_flipped, v_flipped = k.swapaxes(-1, -2), v.swapaxes(-1, -2)
-    parts = list(blocks(n, heads, rows, keys, causal))
+    parts = list(blocks(n, heads, rows, keys, causal, noise is None))
     rooms = [_room(parts[0], keys) for _ in range(2 if noise is None else 3)]
     for index in parts:
         end = extent(index[2], keys, causal)

@@ -25,21 +25,24 @@ Draw = Callable[[tuple[int, ...]], ndarray]  # the dropout factors of the next b
 _highest: Any = np.maximum.reduce
 _total: Any = np.add.reduce
 
-BLOCK = 1 << 18  # scores in a block: two such blocks fit into the caches of most processors
+BLOCK = 1 << 19  # scores in a block: two such blocks fit into the caches of most processors
 ROWS = 64  # rows that a block has at least, lest products become too flat to be fast
 STEP = 128  # with a causal mask, how many rows a block has at most, and in multiples of what hidden keys are left out
 
 
-def blocks(n: int, heads: int, rows: int, keys: int, causal: bool) -> Iterator[Index]:
-    """Examples, heads and rows to take at once: several examples if they are small, else heads of one, else rows of one."""
+def blocks(n: int, heads: int, rows: int, keys: int, causal: bool, free: bool) -> Iterator[Index]:
+    """Examples, heads and rows to take at once: several examples if they are small, else heads of one, else rows of one.
+
+    With a causal mask few rows are taken, as they look at few keys together; of several heads if the order is ``free``.
+    """
     room = max(BLOCK // keys, ROWS)
     row_step = rows if rows <= room else room // 16 * 16
     if causal and row_step > STEP and keys > STEP:
         row_step = STEP
     head_step = n_step = 1
-    if row_step == rows:
-        head_step = min(heads, room // rows)
-        n_step = max(room // (rows * heads), 1)
+    if free or row_step == rows:
+        head_step = min(heads, room // row_step)
+        n_step = max(room // (row_step * heads), 1)
     for i in range(0, n, n_step):
         for j in range(0, heads, head_step):
             for r in range(0, rows, row_step):
@@ -120,7 +123,7 @@ def attention(
         return out
     mask, draw = additive(mask, q.dtype), None if noise is None else noise.start()
     q = q * q.dtype.type(scale)
-    for index in blocks(n, heads, rows, keys, causal):
+    for index in blocks(n, heads, rows, keys, causal, noise is None):
         end = extent(index[2], keys, causal)
         w = _weights(q, k, mask, causal, index, end)
         if draw is not None:
@@ -156,7 +159,7 @@ def attention_backward(
         return gq, gk, gv, gm
     q = q * q.dtype.type(scale)
     sums = np.vecdot(grad, out)[..., None]
-    for index in blocks(n, heads, rows, keys, causal):
+    for index in blocks(n, heads, rows, keys, causal, noise is None):
         end = extent(index[2], keys, causal)
         seen = index[0], index[1], slice(0, end)
         g, w = grad[index], _weights(q, k, mask, causal, index, end)
