@@ -279,6 +279,47 @@ def others() -> Iterator[Row]:
         yield layer("loss", "MSELoss", lambda nn: nn.MSELoss(), size, inputs=target)
 
 
+def normalisations() -> Iterator[Row]:
+    g = "norm"
+    yield layer(g, "LayerNorm", lambda nn: nn.LayerNorm(512), 128, 512)
+    yield layer(g, "LayerNorm", lambda nn: nn.LayerNorm(64), 64)
+    yield layer(g, "RMSNorm", lambda nn: nn.RMSNorm(512), 128, 512)
+    yield layer(g, "GroupNorm 32", lambda nn: nn.GroupNorm(32, 128), 128, 28, 28)
+    yield layer(g, "InstanceNorm1d", lambda nn: nn.InstanceNorm1d(64, affine=True), 64, 512)
+    yield layer(g, "InstanceNorm2d", lambda nn: nn.InstanceNorm2d(64, affine=True), 64, 56, 56)
+    yield layer(g, "InstanceNorm3d", lambda nn: nn.InstanceNorm3d(16), 16, 16, 32, 32)
+    yield layer(g, "LocalResponseNorm 5", lambda nn: nn.LocalResponseNorm(5), 64, 28, 28)
+
+
+def thrice(torch: ModuleType, x: Any) -> tuple:
+    """Query, key and value are one tensor."""
+    return x, x, x
+
+
+def with_memory(torch: ModuleType, x: Any) -> tuple:
+    """A decoder's input and what an encoder made of as many positions."""
+    return x, torch.from_numpy(array(*x.shape, seed=2))
+
+
+def attend(causal: bool) -> Callable[[Any], Any]:
+    return function(lambda f, q, key, v: f.scaled_dot_product_attention(q, key, v, is_causal=causal))
+
+
+def transformers() -> Iterator[Row]:
+    g = "transformer"
+    first = dict(batch_first=True)
+    sure = dict(dropout=0.0, **first)
+    yield layer(g, "attention", attend(False), 8, 128, 64, inputs=thrice)
+    yield layer(g, "causal attention", attend(True), 8, 512, 64, inputs=thrice, batches=(1, 4))
+    yield layer(g, "causal attention", attend(True), 2, 4096, 64, inputs=thrice, batches=(1,))
+    yield layer(g, "MultiheadAttention", lambda nn: nn.MultiheadAttention(256, 4, **first), 128, 256, inputs=thrice)
+    yield layer(g, "encoder layer", lambda nn: nn.TransformerEncoderLayer(256, 4, 1024, **sure), 128, 256)
+    yield layer(g, "encoder layer", lambda nn: nn.TransformerEncoderLayer(64, 4, 128, **sure), 32, 64)
+    yield layer(
+        g, "decoder layer", lambda nn: nn.TransformerDecoderLayer(256, 4, 1024, **sure), 128, 256, inputs=with_memory
+    )
+
+
 def losses() -> Iterator[Row]:
     """Beside cross entropy and MSE: of the pixels of an image, of the classes of a sample, of pairs and of sequences."""
 
@@ -521,7 +562,10 @@ def overheads() -> Iterator[Row]:
 
 def rows() -> list[Row]:
     """Every row, in the order of the table."""
-    groups = (convolutions, pools, resamplings, paddings, activations, recurrent, others, losses, tables, optimizers, steps, overheads)
+    groups = (
+        convolutions, pools, resamplings, paddings, activations, recurrent, others, normalisations, transformers, losses,
+        tables, optimizers, steps, overheads,
+    )  # fmt: skip
     return [row for group in groups for row in group()]
 
 

@@ -487,11 +487,16 @@ def agree(name, *args, rtol=2e-6, atol=2e-6, may_decline=True):
 
 ONE = [("relu",), ("leaky_relu", 0.1), ("leaky_relu", -0.5), ("sigmoid",), ("tanh",), ("gelu", "none"),
        ("gelu", "tanh"), ("softplus", 1.0, 20.0), ("softplus", 0.3, 18.0),
-       ("sqrt",), ("abs",), ("square",), ("neg",)]
+       ("sqrt",), ("abs",), ("square",), ("neg",), ("silu",), ("mish",), ("log_sigmoid",), ("hardsigmoid",), ("hardswish",),
+       ("hardshrink", 0.5), ("softshrink", 0.5), ("elu", 1.0, 1.0, 1.0), ("elu", 0.3, 1.5, 0.7), ("elu", 1.67, 1.05, 1.0)]
 TWO = [("relu_backward",), ("leaky_relu_backward", 0.1), ("sigmoid_backward",), ("tanh_backward",),
        ("softplus_backward", 1.0, 20.0), ("softplus_backward", 0.5, 30.0), ("gelu_backward", "none"),
-       ("gelu_backward", "tanh")]
-PLAIN = {"tanh", "relu_backward"}       # may decline: on one thread; with infinite gradients
+       ("gelu_backward", "tanh"), ("silu_backward",), ("mish_backward",), ("log_sigmoid_backward",), ("shrink_backward", 0.5),
+       ("hardtanh_backward", -1.0, 1.0), ("hardtanh_backward", 0.0, 6.0), ("hardsigmoid_backward",), ("hardswish_backward",),
+       ("elu_backward", 1.0, 1.0, 1.0), ("elu_backward", 0.3, 1.5, 0.7)]
+# may decline: on one thread; with infinite gradients; with NaN, or infinite, in the input
+PLAIN = {"tanh", "relu_backward", "hardsigmoid", "mish_backward", "shrink_backward", "hardtanh_backward", "hardsigmoid_backward",
+         "hardswish_backward", "elu_backward"}
 
 
 @needs_onednn
@@ -519,11 +524,41 @@ def test_backward_of_one_array(case, data):
     if name == "relu_backward":
         x = np.maximum(x, 0)
     grad = data.draw(values(shape))
+    if name in ("silu_backward", "log_sigmoid_backward", "elu_backward", "mish_backward"):
+        grad = np.where(np.isfinite(grad), grad, F32.type(2))       # inf times a slope that only one form rounds to 0
     if name == "gelu_backward":     # in the tail the derivative is a difference of equal numbers: 0 in one form, 1e-9 in another
         x = np.where(np.abs(x) > 4, np.where(np.isfinite(x), F32.type(2), x), x)
     size = np.abs(np.where(np.isfinite(grad), grad, 0)).max(initial=1.0)
     agree(name, lay(grad, data.draw(layouts)), lay(x, data.draw(layouts)), *parameters, rtol=1e-5, atol=1e-6 * size,
           may_decline=x.size < 2 or name in PLAIN)
+
+
+def moderate(x):
+    return np.abs(x).max(initial=0) < 1e6
+
+
+@needs_onednn
+@quick
+@given(data=st.data())
+def test_prelu_and_glu(data):
+    shape = (*data.draw(st.lists(st.sampled_from([1, 2, 8]), min_size=2, max_size=2)), *data.draw(shapes))
+    weight = data.draw(values((1, shape[1], *[1] * (len(shape) - 2)) if data.draw(st.booleans()) else ()))
+    x, grad = (lay(data.draw(values(shape)), data.draw(layouts)) for _ in range(2))
+    agree("prelu", x, weight, rtol=0, atol=0)
+    with np.errstate(all="ignore"):
+        mine = kernels.prelu_backward.fast(grad, x, weight)
+        theirs = kernels.prelu_backward.reference(grad, x, weight)
+    if mine is not NotImplemented:
+        np.testing.assert_array_equal(mine[0], theirs[0])
+        if moderate(grad) and moderate(x):
+            size = max(1.0, float((np.abs(grad) * np.abs(x)).sum(initial=0)))
+            np.testing.assert_allclose(mine[1], theirs[1], rtol=1e-5, atol=1e-6 * size)
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    double = np.repeat(x, 2, axis)
+    agree("glu", double, axis)
+    if moderate(grad) and moderate(double):
+        size = float(np.abs(grad).max(initial=1.0)) * float(np.abs(double).max(initial=1.0))
+        agree("glu_backward", grad, double, axis, rtol=1e-5, atol=1e-6 * size)
 
 
 @needs_onednn

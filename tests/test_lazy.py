@@ -21,7 +21,7 @@ LAYERS = {
     **{f"Conv{n}d": (CONV, (2, 4, 9, 8, 7)[: n + 2]) for n in (1, 2, 3)},
     **{f"ConvTranspose{n}d": (CONV, (2, 4, 5, 4, 3)[: n + 2]) for n in (1, 2, 3)},
     **{f"BatchNorm{n}d": (NORM, (4, 3, 5, 4, 3)[: n + 2]) for n in (1, 2, 3)},
-    **({f"InstanceNorm{n}d": (NORM, (4, 3, 5, 4, 3)[: n + 2]) for n in (1, 2, 3)} if hasattr(nn, "InstanceNorm1d") else {}),
+    **{f"InstanceNorm{n}d": (NORM, (4, 3, 5, 4, 3)[: n + 2]) for n in (1, 2, 3)},
 }  # fmt: skip
 CASES = [(name, args, settings) for name, (grid, _) in LAYERS.items() for args, settings in grid]
 ids = [f"{name}-{args}-{settings}" for name, args, settings in CASES]
@@ -160,6 +160,11 @@ def test_errors():
     with pytest.raises(RuntimeError):
         layer(lamina.ones(3))
     assert layer(lamina.ones(1, 2, 5, 5)).shape == (1, 4, 3, 3)  # nothing was broken
+
+
+def test_unbatched_input_of_instance_norms():
+    layer = nn.LazyInstanceNorm2d()
+    assert layer(lamina.rand(3, 4, 5)).shape == (3, 4, 5) and layer.num_features == 3  # torch takes the 4
 
 
 def test_own_lazy_modules():

@@ -18,17 +18,13 @@ NOT_API = {
         "Optional", "assert_int_or_pair", "boolean_dispatch", "handle_torch_function", "has_torch_function",
         "has_torch_function_unary", "has_torch_function_variadic",
     },
-    "init": {"Literal", "ParamSpec", "TypeVar"},
+    "init": {"Literal"},
 }  # fmt: skip
 
 # Not there yet. A name that appears must be taken out of its list.
 MISSING = {
-    "modules": {
-        "CrossMapLRN2d", "Fold", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LazyInstanceNorm1d", "LazyInstanceNorm2d",
-        "LazyInstanceNorm3d", "LocalResponseNorm", "SyncBatchNorm", "Unfold",
-    },
-    "functional": {"conv_tbc", "fold", "grouped_mm", "local_response_norm", "scaled_grouped_mm", "scaled_mm", "unfold"},
-}  # fmt: skip
+    "functional": {"conv_tbc", "grouped_mm", "scaled_grouped_mm", "scaled_mm"},
+}
 
 UTILS = (
     "clip_grad", "convert_parameters", "fusion", "init", "memory_format", "parametrizations", "parametrize", "prune", "rnn",
@@ -44,11 +40,11 @@ def own(module):
 def areas():
     """(area, names of PyTorch's, where ours are)."""
     torch = need_torch()
-    public = {n for n in dir(torch.nn.functional) if not n.startswith("_")}
-    functions = {n for n in public if callable(getattr(torch.nn.functional, n)) and not inspect.isclass(getattr(torch.nn.functional, n))}
     yield "modules", set(torch.nn.modules.__all__), torch.nn, nn
-    yield "functional", functions, torch.nn.functional, nn.functional
-    yield "init", {n for n in dir(torch.nn.init) if not n.startswith("_") and callable(getattr(torch.nn.init, n))}, torch.nn.init, nn.init
+    for name in ("functional", "init"):
+        public = {n: v for n, v in vars(getattr(torch.nn, name)).items() if not n.startswith("_")}
+        functions = {n for n, v in public.items() if callable(v) and not inspect.isclass(v)}
+        yield name, functions, getattr(torch.nn, name), getattr(nn, name)
     yield "parameter", set(torch.nn.parameter.__all__), torch.nn.parameter, nn.parameter
     yield "utils", set(torch.nn.utils.__all__), torch.nn.utils, nn.utils
     for name in UTILS:

@@ -16,6 +16,7 @@ two: from there on they are faster with either. A call costs 4 us and, with seve
 """
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from lamina.engine.door import fast
-from lamina.engine.memory import empty_like
+from lamina.engine.memory import empty, empty_like
 
 from . import abi, threads
 from .core import F32, Desc, Plan, attributes, dense, desc, like, plan, plans, primitive
@@ -31,7 +32,11 @@ from .core import F32, Desc, Plan, attributes, dense, desc, like, plan, plans, p
 _P0, _P1, _P2 = (abi.post_op_src(i) for i in range(3))
 
 _SCALAR = (1,), (4,)
-_CONSTANTS = {value: np.array([value], F32) for value in (0.0, 1.0, -1.0)}
+
+
+@functools.cache
+def _constant(value: float) -> np.ndarray:
+    return np.array([value], F32)
 
 
 def _row(n: int) -> Desc | None:
@@ -47,12 +52,12 @@ def _eltwise(n: int, alg: int, alpha: float = 0.0, beta: float = 0.0) -> Plan | 
     return plan(primitive("eltwise_forward", abi.FORWARD_TRAINING, alg, row, row, alpha, beta), abi.SRC, abi.DST)
 
 
-def _backward(n: int, alg: int) -> Plan | None:
+def _backward(n: int, alg: int, alpha: float = 0.0) -> Plan | None:
     """The plan (grad, x, result) of an element-wise primitive's backward form."""
-    row, forward = _row(n), _eltwise(n, alg)
+    row, forward = _row(n), _eltwise(n, alg, alpha)
     if row is None or forward is None:
         return None
-    pd = primitive("eltwise_backward", alg, row, row, row, 0.0, 0.0, forward.pd)
+    pd = primitive("eltwise_backward", alg, row, row, row, alpha, 0.0, forward.pd)
     return plan(pd, abi.DIFF_DST, abi.SRC, abi.DIFF_SRC)
 
 
@@ -65,7 +70,7 @@ def _chain(n: int, op: int, operand: float | None, *post: Any, args: tuple[int, 
     row, scalar = _row(n), desc(*_SCALAR)
     if row is None:
         return None
-    fixed = {} if operand is None else {abi.SRC_1: _CONSTANTS[operand]}
+    fixed = {} if operand is None else {abi.SRC_1: _constant(operand)}
     ops: list[tuple[Any, ...]] = []
     for i, entry in enumerate(post):
         if len(entry) == 3:
@@ -74,7 +79,7 @@ def _chain(n: int, op: int, operand: float | None, *post: Any, args: tuple[int, 
             ops.append(("binary", entry[0], row))
         else:
             ops.append(("binary", entry[0], scalar))
-            fixed[abi.post_op_src(i)] = _CONSTANTS[entry[1]]
+            fixed[abi.post_op_src(i)] = _constant(entry[1])
     pd = primitive("binary", op, row, row if operand is None else scalar, row, attr=attributes(*ops))
     return plan(pd, *args, fixed=fixed)
 
@@ -122,6 +127,25 @@ def _two(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[.
         return y
 
     return kernel
+
+
+BLOCK = 1 << 17     # elements at a time: what passes from one step to the next stays in the cache
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    """The elements of a dense array in their order in memory, as a view."""
+    if not x.flags.c_contiguous:
+        x = x.transpose(sorted(range(x.ndim), key=lambda d: -x.strides[d]))
+    return x.reshape(-1)
+
+
+def in_blocks(compute: Callable[..., bool], result: np.ndarray, *arrays: np.ndarray) -> Any:
+    """`result`, after `compute(result, *arrays)` of each block of dense arrays that lie alike; False declines."""
+    parts = [_flat(a) for a in (result, *arrays)]
+    for start in range(0, max(result.size, 1), BLOCK):
+        if not compute(*(a[start : start + BLOCK] for a in parts)):
+            return NotImplemented
+    return result
 
 
 # max(x, 0), which drops NaN, then max(that, x), which brings it back.
@@ -281,6 +305,154 @@ def gelu(x: np.ndarray, approximate: str) -> Any:
 def gelu_backward(grad: np.ndarray, x: np.ndarray, approximate: str) -> Any:
     """grad·(Φ(x) + x·φ(x)), or the derivative of the tanh approximation."""
     return _gelu_backward(grad, x, abi.GELU_TANH if approximate == "tanh" else abi.GELU_ERF)
+
+
+_silu = _one(lambda n: _eltwise(n, abi.SWISH, 1.0))
+_silu_backward = _two(lambda n: _backward(n, abi.SWISH, 1.0))
+
+
+@fast(min_size=1_500)
+def silu(x: np.ndarray) -> Any:
+    """x·σ(x)."""
+    return _silu(x)
+
+
+@fast(min_size=1_500)
+def silu_backward(grad: np.ndarray, x: np.ndarray) -> Any:
+    """grad·σ(x)·(1 + x·(1 − σ(x)))."""
+    return _silu_backward(grad, x)
+
+
+# oneDNN's own mish is off by 4 % where x is far below 0, and its derivative infinite far above.
+@plans
+def _tanh_softplus(n: int) -> tuple[Plan, Plan, Plan] | None:
+    """(x, e = e^min(x, 20)), (e, e, n = e·(e + 2)), (n, r = 1/(n + 2)): tanh(log(1 + e^x)) is n·r."""
+    power = _chain(n, abi.MIN, 20.0, (abi.EXP, 0.0, 0.0), args=(abi.SRC, abi.DST))
+    product = _chain(n, abi.ADD, 2.0, (abi.MUL, None), args=(abi.SRC, _P0, abi.DST))
+    ratio = _chain(n, abi.ADD, 2.0, (abi.POW, 1.0, -1.0), args=(abi.SRC, abi.DST))
+    return None if power is None or product is None or ratio is None else (power, product, ratio)
+
+
+_times_two = plans(lambda n: _chain(n, abi.MUL, None, (abi.MUL, None), args=(abi.SRC, abi.SRC_1, _P0, abi.DST)))
+
+
+@fast(min_size=4_000)
+def mish(x: np.ndarray) -> Any:
+    """x·tanh(log(1 + eˣ))."""
+    if x.dtype != F32:
+        return NotImplemented
+
+    def block(result: np.ndarray, x: np.ndarray) -> bool:
+        found, last = _tanh_softplus[x.size], _times_two[x.size]
+        if found is None or last is None:
+            return False
+        power, product, ratio = found
+        n = empty(x.shape)
+        power.run(x, result)
+        product.run(result, result, n)
+        ratio.run(n, result)
+        last.run(n, result, x, result)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), x)
+
+
+# r·(n + 4·x·e·(e + 1)·r)·grad, with x up to 20, from where on it is grad
+_mish_slope = plans(lambda n: _chain(
+    n, abi.ADD, 1.0, (abi.LINEAR, 4.0, 0.0), (abi.MUL, None), (abi.MUL, None), (abi.MUL, None), (abi.ADD, None), (abi.MUL, None),
+    (abi.MUL, None), args=(abi.SRC, *(abi.post_op_src(i) for i in range(1, 7)), abi.DST)))
+_up_to_20 = plans(lambda n: _chain(n, abi.MIN, 20.0, (abi.MIN, None), args=(abi.SRC, _P0, abi.DST)))
+
+
+@fast(min_size=4_000)
+def mish_backward(grad: np.ndarray, x: np.ndarray) -> Any:
+    """grad·(t + x·σ(x)·(1 − t²)) with t = tanh(log(1 + eˣ))."""
+    if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape:
+        return NotImplemented
+    if not np.isfinite(np.maximum.reduce(x, axis=None, initial=0)):
+        return NotImplemented
+
+    def block(result: np.ndarray, grad: np.ndarray, x: np.ndarray) -> bool:
+        found, last, cap = _tanh_softplus[x.size], _mish_slope[x.size], _up_to_20[x.size]
+        if found is None or last is None or cap is None:
+            return False
+        power, product, ratio = found
+        e, n, c = empty(x.shape), empty(x.shape), empty(x.shape)
+        power.run(x, e)
+        product.run(e, e, n)
+        ratio.run(n, result)
+        cap.run(x, x, c)
+        last.run(e, e, c, result, n, result, grad, result)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), like(grad, x), x)
+
+
+_lower = _one(lambda n: _chain(n, abi.MIN, 0.0, (abi.MIN, None), args=(abi.SRC, _P0, abi.DST)), twice=True)
+
+
+@fast(min_size=4_000)
+def log_sigmoid(x: np.ndarray) -> Any:
+    """log σ(x) = min(x, 0) − log(1 + e^(−\\|x\\|)): the series of softplus with β = −1."""
+    if x.dtype != F32:
+        return NotImplemented
+
+    def block(result: np.ndarray, x: np.ndarray) -> bool:
+        found, lower = _softplus[x.size, -1.0], _lower(x)
+        if found is None or lower is NotImplemented:
+            return False
+        decay, ratio, series = found
+        s = empty(x.shape)
+        decay.run(x, result)
+        ratio.run(result, result, s)
+        series.run(s, s, s, s, s, s, s, s, s, lower, result)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), x)
+
+
+_log_sigmoid_backward = _two(lambda n: _chain(
+    n, abi.MUL, -1.0, (abi.LOGISTIC, 0.0, 0.0), (abi.MUL, None), args=(_P1, abi.SRC, abi.DST)))
+
+
+@fast(min_size=1_500)
+def log_sigmoid_backward(grad: np.ndarray, x: np.ndarray) -> Any:
+    """grad·σ(−x)."""
+    return _log_sigmoid_backward(grad, x)
+
+
+def _halves(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    before, n = (slice(None),) * axis, x.shape[axis] // 2
+    return x[(*before, slice(n))], x[(*before, slice(n, None))]
+
+
+@fast(min_size=4_000)
+def glu(x: np.ndarray, axis: int) -> Any:
+    """a·σ(b), with a and b the halves of x."""
+    a, b = _halves(x, axis)
+    y = _sigmoid(b)
+    if y is NotImplemented:
+        return NotImplemented
+    return np.multiply(y, a, out=y)
+
+
+@fast(min_size=4_000)
+def glu_backward(grad: np.ndarray, x: np.ndarray, axis: int) -> Any:
+    """(grad·σ(b), grad·a·σ(b)·(1 − σ(b))), one after the other."""
+    a, b = _halves(x, axis)
+    s = _sigmoid(b) if grad.dtype == F32 else NotImplemented
+    if s is NotImplemented:
+        return NotImplemented
+    gx = empty_like(x)
+    ga, gb = _halves(gx, axis)
+    np.multiply(grad, s, out=ga)
+    np.subtract(1, s, out=s)
+    s *= a
+    np.multiply(ga, s, out=gb)
+    return gx
 
 
 _sqrt = _one(lambda n: _eltwise(n, abi.SQRT))

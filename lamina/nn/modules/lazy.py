@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from lamina._tensor import Tensor
 from lamina.autograd import no_grad
 from lamina.autograd.graph import wrap
 from lamina.nn.modules import batchnorm as bn
-from lamina.nn.modules import conv
+from lamina.nn.modules import conv, instancenorm
 from lamina.nn.modules.linear import Linear
 from lamina.nn.parameter import UninitializedBuffer, UninitializedParameter, is_lazy
 
 __all__ = [
     "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d", "LazyConv1d", "LazyConv2d", "LazyConv3d", "LazyConvTranspose1d",
-    "LazyConvTranspose2d", "LazyConvTranspose3d", "LazyLinear",
+    "LazyConvTranspose2d", "LazyConvTranspose3d", "LazyInstanceNorm1d", "LazyInstanceNorm2d", "LazyInstanceNorm3d",
+    "LazyLinear",
 ]  # fmt: skip
 
 
@@ -264,6 +264,9 @@ class _LazyNorm(_LazyLayer):
     num_features: int
     weight: Any
     bias: Any
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
 
     def __init__(
         self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
@@ -279,7 +282,7 @@ class _LazyNorm(_LazyLayer):
         if track_running_stats:
             self.running_mean = UninitializedBuffer(device=device, dtype=dtype)
             self.running_var = UninitializedBuffer(device=device, dtype=dtype)
-            self.num_batches_tracked: Tensor = wrap(np.array(0, np.int64))
+            self.num_batches_tracked = wrap(np.array(0, np.int64))
 
     def _size_of(self, input: Any) -> int:
         self._check_input_dim(input)  # type: ignore[attr-defined]  # the layer's
@@ -310,16 +313,39 @@ def _norm_doc(name: str, ndim: int) -> str:
     return _NORM.replace("<name>", name).replace("<sizes>", ", ".join(["5"] * ndim))
 
 
-class LazyBatchNorm1d(_LazyNorm, bn.BatchNorm1d):  # type: ignore[misc]
+class LazyBatchNorm1d(_LazyNorm, bn.BatchNorm1d):
     __doc__ = _norm_doc("BatchNorm1d", 1)
     cls_to_become = bn.BatchNorm1d
 
 
-class LazyBatchNorm2d(_LazyNorm, bn.BatchNorm2d):  # type: ignore[misc]
+class LazyBatchNorm2d(_LazyNorm, bn.BatchNorm2d):
     __doc__ = _norm_doc("BatchNorm2d", 2)
     cls_to_become = bn.BatchNorm2d
 
 
-class LazyBatchNorm3d(_LazyNorm, bn.BatchNorm3d):  # type: ignore[misc]
+class LazyBatchNorm3d(_LazyNorm, bn.BatchNorm3d):
     __doc__ = _norm_doc("BatchNorm3d", 3)
     cls_to_become = bn.BatchNorm3d
+
+
+class _LazyInstanceNorm(_LazyNorm):
+    ndim: int
+
+    def _size_of(self, input: Any) -> int:
+        super()._size_of(input)  # checks the rank
+        return input.shape[-self.ndim - 1]  # with or without a batch
+
+
+class LazyInstanceNorm1d(_LazyInstanceNorm, instancenorm.InstanceNorm1d):
+    __doc__ = _norm_doc("InstanceNorm1d", 1)
+    cls_to_become = instancenorm.InstanceNorm1d
+
+
+class LazyInstanceNorm2d(_LazyInstanceNorm, instancenorm.InstanceNorm2d):
+    __doc__ = _norm_doc("InstanceNorm2d", 2)
+    cls_to_become = instancenorm.InstanceNorm2d
+
+
+class LazyInstanceNorm3d(_LazyInstanceNorm, instancenorm.InstanceNorm3d):
+    __doc__ = _norm_doc("InstanceNorm3d", 3)
+    cls_to_become = instancenorm.InstanceNorm3d

@@ -1,0 +1,301 @@
+"""Activations that are another function on either side of a point, float32: chains as in eltwise.py.
+
+Where a chain cannot carry NaN through (a constant wins over it in max and min), or a product with a mask of 0 meets
+an infinite gradient, one pass looks for NaN, and such a call is left to the reference.
+"""
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lamina.engine.door import fast
+from lamina.engine.memory import empty, empty_like
+
+from . import abi
+from .core import F32, Plan, dense, is_channels_last, is_dense, like, plain_desc, plan, plans, primitive
+from .eltwise import _P0, _P1, _P2, _chain, _leaky, _one, _two, in_blocks
+
+_ARRAY_OF = {i: abi.post_op_src(i) for i in range(12)}
+
+
+def _has_nan(x: np.ndarray) -> bool:
+    return bool(np.isnan(np.minimum.reduce(x, axis=None, initial=np.inf)))
+
+
+def _unless_nan(result: Any) -> Any:
+    """A product of a gradient and a mask, unless an infinite gradient has met a 0."""
+    return NotImplemented if result is NotImplemented or _has_nan(result) else result
+
+
+# -- straight lines ----------------------------------------------------------------------------------------------------
+
+_hardshrink = _one(lambda n, lambd: _chain(
+    n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.GT, lambd), (abi.MUL, None), args=(abi.SRC, _P2, abi.DST)), twice=True)
+
+
+@fast(min_size=8_000)
+def hardshrink(x: np.ndarray, lambd: float) -> Any:
+    """0 where \\|x\\| ≤ lambd, else x; what a 0 multiplies is finite."""
+    return _hardshrink(x, float(lambd)) if math.isfinite(lambd) else NotImplemented
+
+
+# x − min(max(x, −l), l), written −(…) + x: the array comes last, and with it NaN
+_softshrink = _one(lambda n, lambd: _chain(
+    n, abi.MAX, -lambd, (abi.MIN, lambd), (abi.LINEAR, -1.0, 0.0), (abi.ADD, None), args=(abi.SRC, _P2, abi.DST)), twice=True)
+
+
+@fast(min_size=32_000)
+def softshrink(x: np.ndarray, lambd: float) -> Any:
+    """0 where \\|x\\| ≤ lambd, else x moved towards 0 by lambd."""
+    return _softshrink(x, float(lambd)) if math.isfinite(lambd) else NotImplemented
+
+
+# −|x| < −l is false of NaN
+_shrink_backward = _two(lambda n, lambd: _chain(
+    n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.LINEAR, -1.0, 0.0), (abi.LT, -lambd), (abi.MUL, None),
+    args=(_ARRAY_OF[3], abi.SRC, abi.DST)))
+
+
+@fast(min_size=64_000)
+def shrink_backward(grad: np.ndarray, x: np.ndarray, lambd: float) -> Any:
+    """grad where \\|x\\| > lambd, else 0."""
+    return _unless_nan(_shrink_backward(grad, x, float(lambd))) if math.isfinite(lambd) else NotImplemented
+
+
+def _inside(n: int, low: float, high: float, factor: float) -> Plan | None:
+    """The plan (grad, x, result) of grad·factor where low < x < high, else 0; false of NaN."""
+    if low == -high:
+        return _chain(n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.LT, high), (abi.LINEAR, factor, 0.0), (abi.MUL, None),
+                      args=(_ARRAY_OF[3], abi.SRC, abi.DST))
+    return None
+
+
+_within = _two(lambda n, high, factor: _inside(n, -high, high, factor))
+# x·(x − b) < 0 where 0 < x < b: the signs of both factors are exact
+_between = _two(lambda n, high: _chain(
+    n, abi.MUL, 1.0, (abi.LINEAR, 1.0, -high), (abi.MUL, None), (abi.LT, 0.0), (abi.MUL, None),
+    args=(_ARRAY_OF[3], abi.SRC, _P1, abi.DST)), twice=True)
+
+
+@fast(min_size=64_000)
+def hardtanh_backward(grad: np.ndarray, x: np.ndarray, low: float, high: float) -> Any:
+    """grad where low < x < high, else 0."""
+    if not 0 < high < math.inf:
+        return NotImplemented
+    if low == -high:
+        return _unless_nan(_within(grad, x, float(high), 1.0))
+    return _unless_nan(_between(grad, x, float(high))) if low == 0 else NotImplemented
+
+
+_hardsigmoid = _one(lambda n: _chain(
+    n, abi.ADD, 3.0, (abi.MAX, 0.0), (abi.MIN, 6.0), (abi.LINEAR, 1 / 6, 0.0), args=(abi.SRC, abi.DST)))
+
+
+@fast(min_size=64_000)
+def hardsigmoid(x: np.ndarray) -> Any:
+    """(x + 3)/6, moved into [0, 1]; NaN stays."""
+    return NotImplemented if x.dtype != F32 or _has_nan(x) else _hardsigmoid(x)
+
+
+@fast(min_size=32_000)
+def hardsigmoid_backward(grad: np.ndarray, x: np.ndarray) -> Any:
+    """grad/6 where −3 < x < 3, else 0."""
+    return _unless_nan(_within(grad, x, 3.0, 1 / 6))
+
+
+_hardswish = _one(lambda n: _chain(
+    n, abi.ADD, 3.0, (abi.MAX, 0.0), (abi.MIN, 6.0), (abi.MUL, None), (abi.LINEAR, 1 / 6, 0.0),
+    args=(abi.SRC, _P2, abi.DST)), twice=True)
+
+
+@fast(min_size=16_000)
+def hardswish(x: np.ndarray) -> Any:
+    """x·(x + 3)/6, the second factor moved into [0, 1]."""
+    return _hardswish(x)
+
+
+@plans
+def _hardswish_backward(n: int) -> tuple[Plan, Plan] | None:
+    """(x, u) with u = x moved into [−3, 3], and (u, u, grad, result): u·(1/3 − [|u| ≥ 3]/6) + 1/2, times grad."""
+    clip = _chain(n, abi.MAX, -3.0, (abi.MIN, 3.0), args=(abi.SRC, abi.DST))
+    rest = _chain(n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.GE, 3.0), (abi.LINEAR, -1 / 6, 1 / 3), (abi.MUL, None),
+                  (abi.LINEAR, 1.0, 0.5), (abi.MUL, None), args=(abi.SRC, _ARRAY_OF[3], _ARRAY_OF[5], abi.DST))
+    return None if clip is None or rest is None else (clip, rest)
+
+
+@fast(min_size=32_000)
+def hardswish_backward(grad: np.ndarray, x: np.ndarray) -> Any:
+    """grad·(x/3 + 1/2) where −3 < x < 3, 0 to the left, grad to the right."""
+    if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape or _has_nan(x):
+        return NotImplemented
+
+    def block(result: np.ndarray, grad: np.ndarray, x: np.ndarray) -> bool:
+        found = _hardswish_backward[x.size]
+        if found is None:
+            return False
+        u = empty(x.shape)
+        found[0].run(x, u)
+        found[1].run(u, u, grad, result)
+        return True
+
+    x = dense(x)
+    return _unless_nan(in_blocks(block, empty_like(x), like(grad, x), x))
+
+
+# -- slopes that are learnt --------------------------------------------------------------------------------------------
+
+
+def _as_rows(x: np.ndarray, weight: np.ndarray) -> tuple[tuple[int, ...], int] | None:
+    """The shape to describe a dense x as, with the channels as its second dimension, and how often these are repeated
+    there. oneDNN is fast where channels that are innermost are many, and a multiple of eight."""
+    channels = weight.size
+    if channels > 1 and x.flags.c_contiguous and math.prod(x.shape[2:]) > 1:
+        return (x.shape[0], channels, x.size // (x.shape[0] * channels)), 1
+    if channels > 1 and not (x.flags.c_contiguous or is_channels_last(x)):
+        return None
+    rows, times = x.size // channels, 1
+    while rows % 2 == 0 and (times * channels < 512 or times * channels % 16):
+        rows, times = rows // 2, times * 2
+    return None if times * channels % 16 else ((rows, channels * times), times)
+
+
+@plans
+def _prelu(shape: tuple[int, ...]) -> tuple[Plan, Plan] | None:
+    """(x, weight, result), and (x, weight, grad, gradient to x, gradient to the weight)."""
+    data, weight = plain_desc(shape), plain_desc((1, shape[1]) + (1,) * (len(shape) - 2))
+    pd = primitive("prelu_forward", abi.FORWARD_TRAINING, data, weight, data)
+    if pd is None:
+        return None
+    forward = plan(pd, abi.SRC, abi.WEIGHTS, abi.DST)
+    backward = plan(primitive("prelu_backward", data, weight, data, weight, data, pd),
+                    abi.SRC, abi.WEIGHTS, abi.DIFF_DST, abi.DIFF_SRC, abi.DIFF_WEIGHTS)
+    return None if forward is None or backward is None else (forward, backward)
+
+
+def _tiled(weight: np.ndarray, times: int) -> np.ndarray:
+    return np.ascontiguousarray(np.tile(weight.reshape(-1), times))
+
+
+@fast(min_size=2_500)
+def prelu(x: np.ndarray, weight: np.ndarray) -> Any:
+    """x where x > 0, else weight·x."""
+    if x.dtype != F32 or weight.dtype != F32 or not np.isfinite(weight).all():
+        return NotImplemented
+    if weight.size == 1 and weight != 0:
+        return _leaky(x, float(weight.reshape(())))
+    rows = _as_rows(x, weight) if is_dense(x) and x.size else None
+    plans = None if rows is None else _prelu[(rows[0],)]
+    if plans is None or rows is None:
+        return NotImplemented
+    y = empty_like(x)
+    plans[0].run(x, _tiled(weight, rows[1]), y)
+    return y
+
+
+@fast(min_size=2_500)
+def prelu_backward(grad: np.ndarray, x: np.ndarray, weight: np.ndarray) -> Any:
+    """The gradients to x (grad where x > 0, else weight·grad) and to the weight (the sum of grad·x where x ≤ 0)."""
+    if not (grad.dtype == x.dtype == weight.dtype == F32) or grad.shape != x.shape or not np.isfinite(weight).all():
+        return NotImplemented
+    rows = _as_rows(x, weight) if is_dense(x) and x.size else None
+    plans = None if rows is None else _prelu[(rows[0],)]
+    if plans is None or rows is None or _has_nan(x):
+        return NotImplemented
+    gx, gw = empty_like(x), np.empty(weight.size * rows[1], F32)
+    plans[1].run(x, _tiled(weight, rows[1]), like(grad, x), gx, gw)
+    return gx, gw.reshape(rows[1], -1).sum(0).reshape(weight.shape)
+
+
+# -- exponentials ------------------------------------------------------------------------------------------------------
+
+# e^z − 1 = z·q(z) on [−0.35, 0], and from there down q's value at the end plus what e^z falls below e^−0.35: rounding
+# errors stay in proportion everywhere, as they do not in e^z − 1 itself.
+_BEND = -0.35
+_Q = 1.0, 0.49999866, 0.16662987, 0.04134865, 0.00723194  # to 1.5e-8
+
+
+@plans
+def _elu(n: int, alpha: float, scale: float, inner: float) -> tuple[Plan, Plan, Plan, Plan, Plan | None] | None:
+    """With z = inner·min(x, 0) and c = max(z, −0.35): (x, c), (x, e^z), (c, e^z, d = e^c − e^z), the result of c three
+    times, d and x (or what is positive), and, where it is not x itself, (x, x, what is positive)."""
+    z = () if inner == 1 else ((abi.LINEAR, inner, 0.0),)
+    near = _chain(n, abi.MIN, 0.0, *z, (abi.MAX, _BEND), args=(abi.SRC, abi.DST))
+    power = _chain(n, abi.MIN, 0.0, *z, (abi.EXP, 0.0, 0.0), args=(abi.SRC, abi.DST))
+    rest = _chain(n, abi.MUL, 1.0, (abi.EXP, 0.0, 0.0), (abi.SUB, None), args=(abi.SRC, _P1, abi.DST))
+    # α·(e^z − 1) ≥ x wherever x ≤ 0, so that the larger of both is right, unless the curve starts steeper than x
+    steep = scale != 1 or not 0 < alpha * inner <= 1
+    q1, q2, q3, q4 = _Q[1:]
+    c = abi.MUL, None
+    last = _chain(
+        n, abi.MUL, 1.0, (abi.LINEAR, q4, q3), c, (abi.LINEAR, 1.0, q2), c, (abi.LINEAR, 1.0, q1), c, (abi.LINEAR, 1.0, 1.0), c,
+        (abi.SUB, None), (abi.LINEAR, alpha * scale, 0.0), (abi.ADD if steep else abi.MAX, None),
+        args=(abi.SRC, *(_ARRAY_OF[i] for i in (1, 3, 5, 7, 8, 10)), abi.DST))
+    positive = _chain(n, abi.MAX, 0.0, (abi.MAX, None), (abi.LINEAR, scale, 0.0), args=(abi.SRC, _P0, abi.DST)) if steep else None
+    if near is None or power is None or rest is None or last is None or (steep and positive is None):
+        return None
+    return near, power, rest, last, positive
+
+
+@fast(min_size=4_000)
+def elu(x: np.ndarray, alpha: float, scale: float, input_scale: float) -> Any:
+    """scale·x where x > 0, else scale·alpha·(e^(input_scale·x) − 1)."""
+    if x.dtype != F32 or not 0 < input_scale < math.inf or not math.isfinite(alpha * scale):
+        return NotImplemented
+
+    def block(result: np.ndarray, x: np.ndarray) -> bool:
+        found = _elu[x.size, float(alpha), float(scale), float(input_scale)]
+        if found is None:
+            return False
+        near, power, rest, last, positive = found
+        c, e = empty(x.shape), empty(x.shape)
+        near.run(x, c)
+        power.run(x, e)
+        rest.run(c, e, e)
+        if positive is not None:
+            positive.run(x, x, result)
+            x = result
+        last.run(c, c, c, c, c, e, x, result)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), x)
+
+
+@plans
+def _elu_backward(n: int, left: float, right: float, inner: float) -> tuple[Plan, Plan] | tuple[Plan] | None:
+    """(x, grad, result), or (x, e) and (x, e, grad, result) where the slopes at 0 differ."""
+    power = (*(() if inner == 1 else ((abi.LINEAR, inner, 0.0),)), (abi.EXP, 0.0, 0.0))
+    if left == right:
+        post = (*power, *(() if left == 1 else ((abi.LINEAR, left, 0.0),)), (abi.MUL, None))
+        one = _chain(n, abi.MIN, 0.0, *post, args=(abi.SRC, _ARRAY_OF[len(post) - 1], abi.DST))
+        return None if one is None else (one,)
+    first = _chain(n, abi.MIN, 0.0, *power, args=(abi.SRC, abi.DST))
+    second = _chain(n, abi.GT, 0.0, (abi.LINEAR, right - left, left), (abi.MUL, None), (abi.MUL, None),
+                    args=(abi.SRC, _P1, _P2, abi.DST))
+    return None if first is None or second is None else (first, second)
+
+
+@fast(min_size=4_000)
+def elu_backward(grad: np.ndarray, x: np.ndarray, alpha: float, scale: float, input_scale: float) -> Any:
+    """grad·scale where x > 0, else grad·scale·alpha·input_scale·e^(input_scale·x)."""
+    left = float(alpha * scale * input_scale)
+    if not (grad.dtype == x.dtype == F32) or grad.shape != x.shape or not 0 < input_scale < math.inf or not math.isfinite(left):
+        return NotImplemented
+    if _has_nan(x):
+        return NotImplemented
+
+    def block(result: np.ndarray, grad: np.ndarray, x: np.ndarray) -> bool:
+        found = _elu_backward[x.size, left, float(scale), float(input_scale)]
+        if found is None:
+            return False
+        if len(found) == 1:
+            found[0].run(x, grad, result)
+        else:
+            found[0].run(x, result)
+            found[1].run(x, result, grad, result)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), like(grad, x), x)
