@@ -52,6 +52,45 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
     return Norm.apply(d, float(p), (d._a.ndim - 1,) if d._a.ndim else (), keepdim)
 
 
+class CosineSimilarity(Op):
+    """x·y/(max(‖x‖, ε)·max(‖y‖, ε)) = c;   dL/dx = g·(y/(bₓ·b_y) − c/bₓ·x/‖x‖), with b the bounded lengths"""
+
+    label = "SumBackward1"
+
+    @staticmethod
+    def forward(ctx, x, y, axis, eps):
+        cosine, bounded, lengths = k.cosine_similarity(x._a, y._a, axis, eps)
+        ctx.save(x, y, cosine, *bounded, *lengths)
+        ctx.axis, ctx.eps = axis, eps
+        return cosine
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y, cosine, *lengths = ctx.saved
+        if mode.enabled:
+            return *_cosine_slopes(grad, x, y, ctx.axis, ctx.eps), None, None
+        bx, by, m, n = lengths
+        dx = dy = None
+        if ctx.needs(0):
+            dx = wrap(k.cosine_similarity_backward(grad._a, x._a, y._a, ctx.axis, cosine, (bx, by), (m, n)))
+        if ctx.needs(1):
+            dy = wrap(k.cosine_similarity_backward(grad._a, y._a, x._a, ctx.axis, cosine, (by, bx), (n, m)))
+        return dx, dy, None, None
+
+
+def _cosine_slopes(grad: Any, x: Any, y: Any, axis: int, eps: float) -> list[Any]:
+    """The gradients in operations on tensors."""
+    lengths = [VectorNorm.apply(v, 2.0, (v._a.ndim + axis,), True) for v in (x, y)]
+    bounded = [at_least(v, eps) for v in lengths]
+    cosine = (x / bounded[0] * (y / bounded[1])).sum(axis, keepdim=True)
+    grad = grad.unsqueeze(axis)
+    slopes = []
+    for own, other, length, bound in ((x, y, lengths[0], bounded[0]), (y, x, lengths[1], bounded[1])):
+        along = cosine * own / (bound * p.where(length == 0, 1.0, length))
+        slopes.append(grad * (other / (bounded[0] * bounded[1]) - along))
+    return slopes
+
+
 def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     r"""The cosine of the angle between vectors, :math:`x_1 \cdot x_2 / (\max(\lVert x_1 \rVert, \varepsilon)
     \max(\lVert x_2 \rVert, \varepsilon))`.
@@ -76,15 +115,14 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     except ValueError as error:
         raise p._broadcastable(x1._a, x2._a, error) from None
     axis = wrap_dim(dim, len(shape)) - len(shape)
-    units = []
+    if not shape:
+        return cosine_similarity(x1.reshape(1), x2.reshape(1), 0, eps)
+    vectors = []
     for x in (x1, x2):
         x = p.cast(x, BY_NUMPY[dtype])
-        if x._a.ndim < -axis or (shape and x._a.shape[axis] != shape[axis]):
-            x = x.expand(shape)
-        length = VectorNorm.apply(x, 2.0, (x._a.ndim + axis,) if shape else (), True)
-        units.append(x / at_least(length, eps))
-    product = units[0] * units[1]
-    return product.sum(axis) if shape else product
+        whole = x._a.ndim >= -axis and x._a.shape[axis] == shape[axis]
+        vectors.append(x if whole else x.expand(shape))
+    return CosineSimilarity.apply(*vectors, axis, eps)
 
 
 def normalize(input: Any, p: Any = 2.0, dim: Any = 1, eps: float = 1e-12, out: Any = None) -> Any:

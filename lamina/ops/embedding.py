@@ -95,7 +95,7 @@ class EmbeddingBag(Op):
         if mean:
             grad = grad / wrap(np.maximum(bags.lengths, 1)[:, None].astype(grad._a.dtype))
         index = wrap(bags.index)
-        spread = IndexSelect.apply(grad, 0, wrap(bags.of_item))
+        spread = IndexSelect.apply(grad, 0, wrap(bags.of_item()))
         dw = dp = None
         if ctx.needs(0):
             weighted = spread if factors is None else spread * factors.unsqueeze(1)
@@ -112,7 +112,7 @@ class EmbeddingBagMax(Op):
 
     @staticmethod
     def forward(ctx, weight, bags):
-        y, best = k.embedding_bag_max(weight._a, bags.index, bags.starts, bags.lengths)
+        y, best = k.embedding_bag_max(weight._a, bags.index, bags.starts, bags.lengths, ctx.recording)
         ctx.save(best)
         ctx.shape = weight._a.shape
         return y
@@ -128,9 +128,9 @@ class EmbeddingBagMax(Op):
 
 
 class Bags:
-    """The rows of each bag: `index[start : start + length]` for its start and length; `of_item` tells the bag of each."""
+    """The rows of each bag: `index[start : start + length]` for its start and length."""
 
-    __slots__ = ("index", "starts", "lengths", "of_item", "items")
+    __slots__ = ("index", "starts", "lengths", "items")
 
     def __init__(self, index: np.ndarray, offsets: np.ndarray, include_last: bool, padding: int) -> None:
         length = end = len(index)
@@ -141,14 +141,17 @@ class Bags:
         if (self.lengths < 0).any():
             raise RuntimeError(f"embedding_bag: the offsets must not decrease, but got {offsets.tolist()}")
         index = index[: end if len(offsets) else 0]
-        self.of_item = np.repeat(np.arange(len(offsets)), self.lengths)
         self.items: np.ndarray | None = None if len(index) == length else np.arange(len(index))  # which of the input's
         if padding >= 0 and not (keep := index != padding).all():
             self.items = np.flatnonzero(keep)
-            index, self.of_item = index[keep], self.of_item[keep]
-            self.lengths = np.bincount(self.of_item, minlength=len(offsets))
+            self.lengths = np.bincount(self.of_item()[self.items], minlength=len(offsets))
             self.starts = np.cumsum(self.lengths) - self.lengths
+            index = index[self.items]
         self.index = index
+
+    def of_item(self) -> np.ndarray:
+        """The bag of each row."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
 
 # -- public functions ----------------------------------------------------------------------------------------------

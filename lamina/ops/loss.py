@@ -164,6 +164,22 @@ class CrossEntropyBackward(Op):
         return dg, dx, None, None, None, None, None, None, None, None
 
 
+class NllLoss(Op):
+    """−wₙ·x[n, tₙ], their sum, or that over Σₙ wₙ;   linear in x"""
+
+    @staticmethod
+    def forward(ctx, x, target, t, weight, keep, reduction):
+        value, hit = k.nll(x._a, t, keep, weight, reduction)
+        ctx.save(target, t, hit, keep)
+        ctx.classes = x._a.shape[1]
+        ctx.label = "NllLossBackward0" if x._a.ndim < 3 else "NllLoss2DBackward0"
+        return value
+
+    @staticmethod
+    def backward(ctx, grad):
+        return ClassRowsBackward.apply(grad, *ctx.saved, ctx.classes), None, None, None, None, None
+
+
 class ClassRows(Op):
     """−wₙ·x[n, tₙ];   linear in x"""
 
@@ -228,13 +244,8 @@ def nll_loss(
     if x._a.dtype.kind != "f":
         raise NotImplementedError(f'"nll_loss_out_frame" not implemented for {SCALAR_NAME[BY_NUMPY[x._a.dtype]]!r}')
     t, keep = _valid("nll_loss", target._a, x._a.shape[1], ignore_index)
-    hit = np.ones(t.shape, x._a.dtype) if weight is None else weight._a[t]
-    if keep is not None:
-        hit = np.where(keep, hit, 0)
-    rows = ClassRows.apply(x, target, t, hit, keep)
-    if reduction == "none":
-        return rows.reshape(()) if added else rows
-    return rows.sum() if reduction == "sum" else rows.sum() / float(hit.sum(dtype=np.float64))
+    loss = NllLoss.apply(x, target, t, None if weight is None else weight._a, keep, reduction)
+    return loss.reshape(()) if added and reduction == "none" else loss
 
 
 def cross_entropy(

@@ -8,13 +8,72 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import wrap
+from lamina.autograd.graph import Op, mode, wrap
+from lamina.engine import kernels as k
 from lamina.ops import pointwise
 from lamina.ops.distance import pairwise_distance
 from lamina.ops.loss import constant, reduced, reduction_of, tensors
 from lamina.ops.piecewise import relu
 
 # -- classes -------------------------------------------------------------------------------------------------------
+
+
+class _ClassMargin(Op):
+    """One loss per sample of scores x, their mean or their sum;   dL/dx = g·∂ℓ/∂x, over N for the mean"""
+
+    @staticmethod
+    def _finish(ctx: Any, losses: np.ndarray, shape: tuple[int, ...], reduction: str) -> np.ndarray:
+        ctx.rows = reduction == "none"
+        ctx.scale = 1.0 if reduction != "mean" else 1 / max(len(losses), 1)
+        if ctx.rows:
+            return losses.reshape(shape)
+        total = losses.sum()
+        return np.asarray(total if reduction == "sum" else total * ctx.scale if len(losses) else np.nan, losses.dtype)
+
+    @staticmethod
+    def _spread(ctx: Any, grad: Any) -> Any:
+        grad = grad if ctx.scale == 1 else grad * ctx.scale
+        return grad.reshape(-1, 1) if ctx.rows else grad
+
+
+class MultiMarginLoss(_ClassMargin):
+    """w[t]/C·Σ max(0, m − x[t] + x)ᵖ over the other classes"""
+
+    @staticmethod
+    def forward(ctx, x, t, p, margin, weight, shape, reduction):
+        losses, slope = k.multi_margin(x._a, t, p, margin, weight, ctx.recording)
+        ctx.save(x if p == 2 else None, t, weight, slope)
+        ctx.settings = p, margin
+        return ctx._finish(ctx, losses, shape, reduction)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, t, weight, slope = ctx.saved
+        p, margin = ctx.settings
+        if p == 1 or not mode.enabled:
+            slope = wrap(slope)
+        else:  # the slope of squares depends on x
+            index = wrap(t[:, None])
+            own = np.zeros(x._a.shape, x._a.dtype)
+            np.put_along_axis(own, t[:, None], 1, 1)
+            factor = np.full((len(t), 1), 2 / own.shape[1], own.dtype) * (1 if weight is None else weight[t][:, None])
+            slope = relu(x - x.gather(1, index) + margin) * wrap((1 - own) * factor)
+            slope = slope - wrap(own) * slope.sum(1, keepdim=True)
+        return slope * ctx._spread(ctx, grad), *(None,) * 6
+
+
+class MultilabelMarginLoss(_ClassMargin):
+    """1/C·Σ max(0, 1 − x[t] + x) over the pairs of a right and a wrong class"""
+
+    @staticmethod
+    def forward(ctx, x, targets, counts, shape, reduction):
+        losses, slope = k.multilabel_margin(x._a, targets, counts, ctx.recording)
+        ctx.save(slope)
+        return ctx._finish(ctx, losses, shape, reduction)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return wrap(ctx.saved[0]) * ctx._spread(ctx, grad), *(None,) * 4
 
 
 def _samples(function: str, kernel: str, input: Any, target: Any) -> Any:
@@ -85,14 +144,9 @@ def multi_margin_loss(
             raise RuntimeError(
                 f"{name}: expected scalar type {SCALAR_NAME[x.dtype]} but found {SCALAR_NAME[weight.dtype]}"
             )
-    index = wrap(t.reshape(n, 1))
-    excess = relu(x - x.gather(1, index) + margin)
-    wrong = np.ones((n, classes), x._a.dtype)
-    np.put_along_axis(wrong, t.reshape(n, 1), 0, 1)
-    losses = ((excess if p == 1 else excess * excess) * wrap(wrong)).sum(1) / classes
-    if weight is not None:
-        losses = losses * wrap(weight._a[t.reshape(n)])
-    return losses.reshape(t.shape) if reduction == "none" else reduced(losses, reduction)
+    return MultiMarginLoss.apply(
+        x, t.reshape(n), p, margin, None if weight is None else weight._a, t.shape, reduction
+    )
 
 
 def multilabel_margin_loss(
@@ -127,13 +181,7 @@ def multilabel_margin_loss(
         raise RuntimeError(f"{name}: argument #2 'target' is out of range: it must be in [-1, {classes - 1}]")
     counts = np.logical_and.accumulate(t >= 0, axis=1)
     t = t[:, : max(counts.sum(1).max(initial=0), 1)]
-    counts = counts[:, : t.shape[1]].astype(x._a.dtype)
-    right = np.zeros((n, classes + 1), x._a.dtype)
-    np.put_along_axis(right, np.where(counts > 0, t, classes), 1, 1)  # the last column takes what does not count
-    of_right = x.gather(1, wrap(np.maximum(t, 0))).unsqueeze(2)
-    excess = relu(x.unsqueeze(1) - of_right + 1) * wrap(counts[:, :, None])
-    losses = (excess.sum(1) * wrap(1 - right[:, :classes])).sum(1) / classes
-    return losses.reshape(input._a.shape[:-1]) if reduction == "none" else reduced(losses, reduction)
+    return MultilabelMarginLoss.apply(x, t, counts[:, : t.shape[1]], input._a.shape[:-1], reduction)
 
 
 # -- pairs and triplets --------------------------------------------------------------------------------------------

@@ -93,6 +93,16 @@ class MseLoss(PointwiseLoss):
         return (x - y) * 2
 
 
+class L1Loss(PointwiseLoss):
+    """|x − y|;   ∂/∂x = sign(x − y)"""
+
+    kernel = "absolute_error"
+
+    @staticmethod
+    def slope(x, y):
+        return (x - y).sign()
+
+
 class SmoothL1Loss(PointwiseLoss):
     """d²/(2β) where d = |x − y| < β, else d − β/2;   ∂/∂x = (x − y)/β moved into [−1, 1]"""
 
@@ -132,6 +142,22 @@ class KlDiv(PointwiseLoss):
         if log_target:
             return y.exp() * (y + 1 - x)
         return p.where(y == 0, 0.0, y.log()) + y / y - x  # NaN at 0, as in PyTorch
+
+
+class PoissonNllLoss(PointwiseLoss):
+    """eˣ − y·x, or x − y·log(x + ε);   ∂/∂x = eˣ − y, ∂/∂y = −x; or 1 − y/(x + ε), −log(x + ε)"""
+
+    kernel = "poisson"
+    of_difference = False
+
+    @staticmethod
+    def slope(x, y, log_input, full, eps):
+        return x.exp() - y if log_input else 1 - y / (x + eps)
+
+    @staticmethod
+    def target_slope(x, y, log_input, full, eps):
+        slope = -x if log_input else -(x + eps).log()
+        return slope + (y.log() + 0.5 / y) * (y > 1) if full else slope
 
 
 # -- public functions ----------------------------------------------------------------------------------------------
@@ -199,8 +225,15 @@ def l1_loss(
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("l1_loss", input=input, target=target)
     _same_size(input, target)
-    errors = (input - target).abs()
-    return reduced(errors, reduction) if weight is None else _weighted_mean(errors, weight, input, reduction)
+    if weight is not None:
+        return _weighted_mean((input - target).abs(), weight, input, reduction)
+    return _absolute(input, target, reduction)
+
+
+def _absolute(input: Any, target: Any, reduction: str) -> Any:
+    if input._a.dtype.kind == target._a.dtype.kind == "f":
+        return L1Loss.apply(input, target, reduction)
+    return reduced((input - target).abs(), reduction)
 
 
 def smooth_l1_loss(
@@ -231,7 +264,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta, but got {beta}")
     if beta == 0:
-        return reduced((input - target).abs(), reduction)
+        return _absolute(input, target, reduction)
     return SmoothL1Loss.apply(input, target, reduction, beta)
 
 
@@ -332,6 +365,8 @@ def poisson_nll_loss(
     """
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("poisson_nll_loss", input=input, target=target)
+    if input._a.dtype.kind == target._a.dtype.kind == "f":
+        return PoissonNllLoss.apply(input, target, reduction, log_input, full, eps)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         stirling = target * target.log() - target + (target * (2 * math.pi)).log() * 0.5

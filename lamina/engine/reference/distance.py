@@ -1,4 +1,4 @@
-"""Kernels of distances between all pairs of rows, of which none is stored but the distances."""
+"""Kernels of distances between all pairs of rows, and of the cosine of an angle."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ import numpy as np
 
 from lamina.engine.reference.reduction import vector_norm
 
-__all__ = ["pdist", "pdist_backward"]
+__all__ = ["cosine_similarity", "cosine_similarity_backward", "pdist", "pdist_backward"]
 
 ndarray = np.ndarray
 
 
+_BLOCK = 1 << 16  # elements of differences that exist at a time
+
+
 def pdist(x: ndarray, p: float) -> ndarray:
     """The p-norms of x[i] − x[j] for i < j, row by row."""
-    n = len(x)
+    n, width = x.shape
     y = np.empty(n * (n - 1) // 2, x.dtype)
+    rows = max(_BLOCK // max(n * width, 1), 1)
     at = 0
-    for i in range(n - 1):
-        y[at : at + n - 1 - i] = vector_norm(x[i] - x[i + 1 :], p, (1,), False)
-        at += n - 1 - i
+    for i in range(0, n - 1, rows):
+        first = x[i : i + rows]
+        d = first[:, None] - x[i + 1 :]
+        lengths = np.sqrt(np.einsum("ijk,ijk->ij", d, d)) if p == 2 else vector_norm(d, p, (2,), False)
+        pairs = lengths[np.arange(len(first))[:, None] <= np.arange(n - 1 - i)]
+        y[at : at + len(pairs)] = pairs
+        at += len(pairs)
     return y
 
 
@@ -46,3 +54,28 @@ def pdist_backward(grad: ndarray, x: ndarray, distance: ndarray, p: float) -> nd
         y[i + 1 :] -= slope
         at = end
     return y
+
+
+def cosine_similarity(
+    x: ndarray, y: ndarray, axis: int, eps: float
+) -> tuple[ndarray, tuple[ndarray, ndarray], tuple[ndarray, ndarray]]:
+    """x·y/(max(|x|, eps)·max(|y|, eps)) along an axis (counted from the end); and the lengths, with that bound and without."""
+    if x.dtype == np.float16:
+        result, *lengths = cosine_similarity(x.astype(np.float32), y.astype(np.float32), axis, eps)
+        return result.astype(np.float16), *lengths  # type: ignore[return-value]
+    a, b = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)
+    m, n = np.sqrt(np.einsum("...i,...i->...", a, a)), np.sqrt(np.einsum("...i,...i->...", b, b))
+    low, high = np.maximum(m, eps), np.maximum(n, eps)
+    product = np.einsum("...i,...i->...", a / low[..., None], b) / high
+    return product, (low, high), (m, n)
+
+
+def cosine_similarity_backward(
+    grad: ndarray, x: ndarray, y: ndarray, axis: int, cosine: ndarray, bounded: tuple, lengths: tuple
+) -> ndarray:
+    """grad·(y/(bx·by) − cosine/bx·x/|x|), with b the bounded lengths; the second part is 0 where x is."""
+    bx, by = bounded
+    length = lengths[0]
+    per_y = grad / (bx * by)
+    per_x = grad * cosine / np.where(length == 0, np.inf, bx * length)
+    return y * np.expand_dims(per_y, axis) - x * np.expand_dims(per_x, axis)

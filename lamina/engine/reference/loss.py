@@ -13,7 +13,7 @@ import numpy as np
 
 from lamina.engine.memory import empty_like
 
-__all__ = ["class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward"]
+__all__ = ["class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward", "nll"]
 
 ndarray = np.ndarray
 
@@ -56,6 +56,16 @@ def _dropped(rows: ndarray, keep: ndarray | None) -> ndarray:
     if keep is not None:
         np.copyto(rows, 0, where=~keep)
     return rows
+
+
+def nll(
+    x: ndarray, target: ndarray, keep: ndarray | None, weight: ndarray | None, reduction: str
+) -> tuple[ndarray, ndarray]:
+    """−w[t]·x[t] for every target t that is kept, their sum, or that over Σ w[t]; and the factors, divided alike."""
+    value, hit, denominator = reduced(np.negative(take_class(x, target)), target, keep, weight, reduction)
+    if hit is None:
+        hit = np.ones((), x.dtype)
+    return value, hit if denominator == 1 else hit / np.asarray(denominator, x.dtype)
 
 
 def class_rows(x: ndarray, target: ndarray, weight: ndarray, keep: ndarray | None) -> ndarray:

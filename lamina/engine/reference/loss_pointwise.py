@@ -13,15 +13,15 @@ import numpy as np
 from lamina.engine.memory import empty, empty_like
 
 __all__ = [
-    "squared_error", "squared_error_backward", "smooth_l1", "smooth_l1_backward", "huber", "huber_backward",
-    "soft_margin", "soft_margin_backward", "kl_div", "kl_div_backward", "binary_cross_entropy", "binary_cross_entropy_backward",
-    "binary_cross_entropy_logits", "binary_cross_entropy_logits_backward",
+    "squared_error", "squared_error_backward", "absolute_error", "absolute_error_backward", "smooth_l1", "smooth_l1_backward", "huber", "huber_backward",
+    "soft_margin", "soft_margin_backward", "kl_div", "kl_div_backward", "poisson", "poisson_backward", "binary_cross_entropy",
+    "binary_cross_entropy_backward", "binary_cross_entropy_logits", "binary_cross_entropy_logits_backward",
 ]  # fmt: skip
 
 ndarray = np.ndarray
 Function = Callable[..., ndarray]
 
-BLOCK = 1 << 15
+BLOCK = 1 << 13  # and BLAS takes sums of products of so few on one thread
 
 
 def _pieces(arrays: list[ndarray]) -> Iterator[list[ndarray]]:
@@ -49,26 +49,36 @@ def _wide(arrays: tuple[ndarray, ...]) -> list[ndarray]:
     return [a.astype(np.float32) if a.dtype == np.float16 else a for a in arrays]
 
 
-def _reduced(function: Function, reduction: str, *arrays: ndarray) -> ndarray:
-    """`function` of all elements, which returns a new array; or the sum or mean of that."""
+def _sum_of(function: Function) -> Callable[..., Any]:
+    return lambda *arrays: np.add.reduce(function(*arrays), axis=None)
+
+
+def _reduced(
+    function: Function, reduction: str, *arrays: ndarray, total: Callable[..., Any] | None = None
+) -> ndarray:
+    """`function` of all elements, which returns a new array; or the sum or mean of that, which `total` may give."""
     dtype = np.result_type(*arrays)
     if dtype == np.float16:
-        return _reduced(function, reduction, *_wide(arrays)).astype(dtype)
+        return _reduced(function, reduction, *_wide(arrays), total=total).astype(dtype)
     size = arrays[0].size
-    if size <= BLOCK:
-        losses = np.asarray(function(*arrays))
-        if reduction == "none":
-            return losses
-        total = np.add.reduce(losses, axis=None)
-        return np.asarray(total / losses.size if reduction == "mean" else total, dtype)
-    same = _alike(arrays)
     if reduction == "none":
+        if size <= BLOCK:
+            return np.asarray(function(*arrays))
+        same = _alike(arrays)
         y = _room(same[0], dtype)
         for out, *piece in _pieces([y, *same]):
             out[...] = function(*piece)
         return y
-    total = sum(float(np.add.reduce(function(*piece), axis=None)) for piece in _pieces(same))
-    return np.asarray(total / same[0].size if reduction == "mean" else total, dtype)
+    if size <= BLOCK:
+        losses = np.asarray(function(*arrays))
+        result = np.add.reduce(losses, axis=None)
+        size = losses.size
+    else:
+        same = _alike(arrays)
+        size = same[0].size
+        total = total or _sum_of(function)
+        result = np.float64(sum(float(total(*piece)) for piece in _pieces(same)))
+    return np.asarray(result / size if reduction == "mean" else result, dtype)
 
 
 def _room(like: ndarray, dtype: np.dtype) -> ndarray:
@@ -106,7 +116,7 @@ def squared_error(x: ndarray, y: ndarray, reduction: str) -> ndarray:
         d = np.subtract(x, y)
         return np.multiply(d, d, out=d if d.ndim else None)
 
-    return _reduced(loss, reduction, x, y)
+    return _reduced(loss, reduction, x, y, total=lambda x, y: _squares(np.subtract(x, y)))
 
 
 def squared_error_backward(grad: ndarray, x: ndarray, y: ndarray, scale: float) -> ndarray:
@@ -114,17 +124,59 @@ def squared_error_backward(grad: ndarray, x: ndarray, y: ndarray, scale: float) 
     return _times(np.subtract, grad, 2 * scale, x, y)
 
 
-def huber(x: ndarray, y: ndarray, delta: float, reduction: str) -> ndarray:
-    """With d = |x − y|: d²/2 up to delta, from there on the line delta·(d − delta/2)."""
+def _squares(d: ndarray) -> Any:
+    """Σ d², by BLAS, which takes the least time."""
+    d = d.reshape(-1)
+    return d.dot(d)
+
+
+def absolute_error(x: ndarray, y: ndarray, reduction: str) -> ndarray:
+    """|x − y|."""
 
     def loss(x: ndarray, y: ndarray) -> ndarray:
-        d = np.abs(np.subtract(x, y))
-        near = np.minimum(d, delta)  # near·(d − near/2) is the one and the other
-        d = d - near * 0.5
-        d *= near
-        return d
+        d = np.subtract(x, y)
+        return np.abs(d, out=d if d.ndim else None)
 
     return _reduced(loss, reduction, x, y)
+
+
+def absolute_error_backward(grad: ndarray, x: ndarray, y: ndarray, scale: float) -> ndarray:
+    """scale·grad·sign(x − y), with 0 for NaN."""
+
+    def slope(x: ndarray, y: ndarray) -> ndarray:
+        d = np.asarray(np.sign(np.subtract(x, y)))
+        if np.isnan(d.reshape(-1).dot(d.reshape(-1))):
+            d[np.isnan(d)] = 0
+        return d
+
+    return _times(slope, grad, scale, x, y)
+
+
+def _rounded(x: ndarray, y: ndarray, bound: float) -> tuple[ndarray, ndarray]:
+    """d = |x − y|, and the lesser of that and the bound; near·(d − near/2) is half the square, and then the line."""
+    d = np.subtract(x, y)
+    d = np.abs(d, out=d if d.ndim else None)
+    return d, np.minimum(d, bound)
+
+
+def _rounded_loss(x: ndarray, y: ndarray, bound: float) -> ndarray:
+    d, near = _rounded(x, y, bound)
+    d = d - near * 0.5
+    d *= near
+    return d
+
+
+def _rounded_total(x: ndarray, y: ndarray, bound: float) -> Any:
+    d, near = _rounded(x, y, bound)
+    near = near.reshape(-1)
+    return d.reshape(-1).dot(near) - 0.5 * float(near.dot(near))
+
+
+def huber(x: ndarray, y: ndarray, delta: float, reduction: str) -> ndarray:
+    """With d = |x − y|: d²/2 up to delta, from there on the line delta·(d − delta/2)."""
+    return _reduced(
+        lambda x, y: _rounded_loss(x, y, delta), reduction, x, y, total=lambda x, y: _rounded_total(x, y, delta)
+    )
 
 
 def huber_backward(grad: ndarray, x: ndarray, y: ndarray, delta: float, scale: float) -> ndarray:
@@ -138,16 +190,13 @@ def _clipped(d: Any, bound: float) -> Any:
 
 def smooth_l1(x: ndarray, y: ndarray, beta: float, reduction: str) -> ndarray:
     """With d = |x − y|: d²/(2·beta) below beta, from there on d − beta/2."""
-
-    def loss(x: ndarray, y: ndarray) -> ndarray:
-        d = np.abs(np.subtract(x, y))
-        near = np.minimum(d, beta)
-        d = d - near * 0.5
-        d *= near
-        d /= beta
-        return d
-
-    return _reduced(loss, reduction, x, y)
+    return _reduced(
+        lambda x, y: _rounded_loss(x, y, beta) / beta,
+        reduction,
+        x,
+        y,
+        total=lambda x, y: _rounded_total(x, y, beta) / beta,
+    )
 
 
 def smooth_l1_backward(grad: ndarray, x: ndarray, y: ndarray, beta: float, scale: float) -> ndarray:
@@ -219,6 +268,30 @@ def kl_div_backward(grad: ndarray, x: ndarray, y: ndarray, log_target: bool, sca
         return np.exp(y) if log_target else np.array(y)
 
     return _times(slope, grad, -scale, x, y)
+
+
+def poisson(x: ndarray, y: ndarray, log_input: bool, full: bool, eps: float, reduction: str) -> ndarray:
+    """eˣ − y·x, or x − y·log(x + eps); with `full`, for y > 1, y·log y − y + log(2πy)/2 more."""
+
+    def loss(x: ndarray, y: ndarray) -> ndarray:
+        r = np.exp(x) - y * x if log_input else x - y * np.log(x + eps)
+        if full:
+            r = np.asarray(r)
+            log = np.log(y)
+            np.add(r, y * log - y + (log + _LOG_2PI) * 0.5, out=r, where=~(y <= 1))
+        return r
+
+    return _reduced(loss, reduction, x, y)
+
+
+_LOG_2PI = 1.8378770664093453
+
+
+def poisson_backward(
+    grad: ndarray, x: ndarray, y: ndarray, log_input: bool, full: bool, eps: float, scale: float
+) -> ndarray:
+    """scale·grad·(eˣ − y), or scale·grad·(1 − y/(x + eps))."""
+    return _times(lambda x, y: np.exp(x) - y if log_input else 1 - y / (x + eps), grad, scale, x, y)
 
 
 def _given(*arrays: ndarray | None) -> tuple[ndarray, ...]:
