@@ -378,6 +378,16 @@ def test_statistics_written_between_forward_and_backward():
         y.sum().backward()
 
 
+def test_single_positions_in_another_order(each_engine):
+    """(N, C, 1) with the channels outermost in memory: made dense, it lies in both of the engine's orders at once."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((50, 100, 1)).astype("float32").transpose(1, 0, 2)
+    layer = nn.BatchNorm1d(50).eval()
+    layer.running_mean.copy_(lamina.arange(50.0))
+    ours = layer(lamina.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(ours, (x - np.arange(50.0).reshape(1, 50, 1)) / np.sqrt(1 + 1e-5), rtol=1e-5, atol=1e-5)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_engines_agree(data):

@@ -90,7 +90,9 @@ def _settled(x: ndarray) -> tuple[ndarray, bool]:
     """``x`` in one of the two orders of memory, and whether it is the plain one."""
     if _is_nxc(x):
         return x, False
-    return (x if x.flags.c_contiguous else np.ascontiguousarray(x)), x.ndim > 2
+    if not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x)
+    return x, not _is_nxc(x)  # of shape (N, C, 1) it is both by now
 
 
 def _like(g: ndarray, x: ndarray) -> ndarray:
