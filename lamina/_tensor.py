@@ -7,6 +7,7 @@ which functions are methods. Written here is what has no function: attributes, c
 from __future__ import annotations
 
 import copy
+import warnings
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,13 @@ class Tensor(Variable):
 
     @property
     def grad(self) -> Any:
-        """The gradient accumulated by ``backward``, or ``None``."""
+        """The gradient accumulated by ``backward``, or ``None``; asking a tensor that keeps none warns."""
+        if self._grad is None and self._node is not None and not self._retains and self._requires:
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. backward() will not fill it: use "
+                ".retain_grad() on the non-leaf Tensor if its gradient is wanted, or look at the leaf.",
+                stacklevel=2,
+            )
         return self._grad
 
     @grad.setter

@@ -522,7 +522,7 @@ def test_grad_fn_names_and_edges():
     assert ours == theirs
     x = leaf(1.0)
     (following, index), _ = (x * 2).grad_fn.next_functions
-    assert following.variable is x and index == 0 and following.name() == "AccumulateGrad"
+    assert following.variable is x and index == 0 and following.name() == "torch::autograd::AccumulateGrad"
 
 
 # -- functions of the user's own -----------------------------------------------------------------------------------
@@ -702,3 +702,136 @@ def test_writing_a_leaf_s_values_does_not_make_the_target_that_leaf():
     assert y.requires_grad and not y.is_leaf
     (y * 3).sum().backward()
     assert x.grad.tolist() == [3.0, 3.0] and y.tolist() == [1.0, 2.0]
+
+
+# -- what a rule does not need may be overwritten ------------------------------------------------------------------
+
+
+def _products(t):
+    f = t.nn.functional
+    return {
+        "mul": (lambda x, y: x * y, (3, 4), (3, 4)),
+        "matmul": (lambda x, y: x @ y, (3, 4), (4, 2)),
+        "matrix and vector": (lambda x, y: x @ y, (3, 4), (4,)),
+        "batches": (lambda x, y: x @ y, (2, 3, 4), (2, 4, 5)),
+        "batch and matrix": (lambda x, y: x @ y, (2, 3, 4), (4, 5)),
+        "dot": (t.dot, (4,), (4,)),
+        "outer": (t.outer, (4,), (3,)),
+        "einsum": (lambda x, y: t.einsum("ij,jk->ik", x, y), (3, 4), (4, 2)),
+        "addmm": (lambda x, y: t.addmm(t.zeros(2, dtype=t.float64), x, y), (3, 4), (4, 2)),
+        "linear": (f.linear, (3, 4), (2, 4)),
+        "conv2d": (f.conv2d, (1, 2, 5, 5), (3, 2, 3, 3)),
+        "conv_transpose2d": (f.conv_transpose2d, (1, 2, 5, 5), (2, 3, 3, 3)),
+        "fmod": (t.fmod, (3, 4), (3, 4)),
+        "remainder": (t.remainder, (3, 4), (3, 4)),
+    }
+
+
+@pytest.mark.parametrize("name", _products(lamina))
+@pytest.mark.parametrize("wants", [(True, True), (True, False), (False, True)], ids=["both", "first", "second"])
+@pytest.mark.parametrize("changed", [0, 1])
+def test_a_factor_that_no_gradient_needs_may_change(name, wants, changed):
+    torch = need_torch()
+    outcomes, gradients = [], []
+    for t in (lamina, torch):
+        function, *shapes = _products(t)[name]
+        rng = np.random.default_rng(0)
+        leaves = [t.from_numpy(rng.uniform(0.5, 1.5, s)) for s in shapes]
+        leaves = [x.requires_grad_() if w else x for x, w in zip(leaves, wants, strict=True)]
+        given = [x * 1 if w else x for x, w in zip(leaves, wants, strict=True)]
+        y = function(*given)
+        with t.no_grad():
+            given[changed].mul_(2)
+        try:
+            y.sum().backward()
+            outcomes.append("right")
+            gradients.append([x.grad for x in leaves])
+        except RuntimeError as error:
+            assert "modified by an inplace operation" in str(error)
+            outcomes.append("refused")
+    assert outcomes[0] == outcomes[1]
+    if gradients:
+        assert_same(*gradients)
+
+
+@pytest.mark.parametrize("name", ["neg", "sign", "floor", "ceil", "trunc", "deg2rad", "rad2deg"])
+def test_functions_whose_slope_is_constant_keep_nothing(name):
+    x = lamina.ones(3, requires_grad=True)
+    z = x * 1
+    y = getattr(lamina, name)(z)
+    z.mul_(2)
+    y.sum().backward()
+
+
+# -- memory order of results ---------------------------------------------------------------------------------------
+
+ORDERS = {
+    "transposed": lambda t: t.arange(12.0).view(4, 3).t(),
+    "expanded": lambda t: t.arange(3.0).view(1, 3).expand(4, 3),
+    "expanded columns": lambda t: t.arange(4.0).view(4, 1).expand(4, 3),
+    "channels last": lambda t: t.arange(120.0).view(2, 3, 4, 5).to(memory_format=t.channels_last),
+}
+FLAT = {
+    "clone": lambda t, x: x.clone(),
+    "double": lambda t, x: x.double(),
+    "bool": lambda t, x: x.bool(),
+    "exp": lambda t, x: x.exp(),
+    "erf": lambda t, x: x.erf(),
+    "zeros_like": lambda t, x: t.zeros_like(x),
+    "rand_like": lambda t, x: t.rand_like(x),
+    "softmax": lambda t, x: x.softmax(1),
+    "log_softmax": lambda t, x: x.log_softmax(0),
+    "masked_fill": lambda t, x: x.masked_fill(x > 1, 0.0),
+    "where": lambda t, x: t.where(x > 1, x, 0.0),
+    "dropout": lambda t, x: t.nn.functional.dropout(x, 0.5),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", FLAT)
+def test_what_pytorch_can_view_flat_can_be_viewed_flat(order, name):
+    torch = need_torch()
+    theirs = FLAT[name](torch, ORDERS[order](torch))
+    ours = FLAT[name](lamina, ORDERS[order](lamina))
+    assert ours.is_contiguous() == theirs.is_contiguous()
+    if theirs.is_contiguous():
+        assert ours.view(-1).shape == theirs.view(-1).shape and ours.stride() == theirs.stride()
+
+
+# -- modes and writes ----------------------------------------------------------------------------------------------
+
+
+def test_inference_tensors_are_written_in_inference_mode_only():
+    for write in (lambda a: a.add_(1), lambda a: a.zero_(), lambda a: a.__setitem__(0, 3.0), lambda a: a.view(2).mul_(2)):
+
+        def outside(t, write=write):
+            with t.inference_mode():
+                a = t.ones(2)
+            with t.no_grad():
+                write(a)
+
+        same_error(outside, match="Inplace update to inference tensor")
+        with lamina.inference_mode():
+            write(lamina.ones(2))
+    a = lamina.ones(2)
+    with lamina.inference_mode():
+        made, part = lamina.ones(2), a[0]
+    assert made.detach().is_inference() and made[0].is_inference() and not part.is_inference()
+
+
+def test_constants_may_be_written_into_an_expanded_tensor():
+    for t in (lamina, need_torch()):
+        x = t.ones(1, 3).expand(2, 3)
+        assert x.fill_(2).tolist() == [[2.0] * 3] * 2 and x.zero_().sum() == 0
+    same_error(lambda t: t.ones(1, 3).expand(2, 3).mul_(2))
+    same_error(lambda t: t.ones(2, 3).t().mul_(t.ones(2, 4)))
+    same_error(lambda t: t.ones(3).mul_(t.ones(2, 3)))
+
+
+def test_the_gradient_of_a_tensor_that_keeps_none_warns():
+    for t in (lamina, need_torch()):
+        y = t.ones(2, requires_grad=True) * 2
+        with pytest.warns(UserWarning, match="not a leaf"):
+            assert y.grad is None
+        y.retain_grad()
+        assert y.grad is None and t.ones(2).grad is None

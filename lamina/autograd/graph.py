@@ -116,6 +116,7 @@ def wrap(array: Any) -> Any:
 def alias(x: Variable, share_version: bool = True) -> Any:
     """A new tensor without history over the same memory, as ``detach`` makes it."""
     t = wrap(x._plain())
+    t._inference = x._inference
     if share_version:
         if x._version is None:
             x._version = Version()
@@ -150,6 +151,11 @@ def wants(x: Any) -> bool:
     if x._base is not None:
         x._history()
     return x._requires
+
+
+def repeats(x: Any) -> bool:
+    """Whether a tensor shows elements several times, as ``expand`` makes it; what is computed of it lies in plain order."""
+    return isinstance(x, Variable) and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True))
 
 
 class _Freed:
@@ -221,7 +227,7 @@ class Op:
         t = _new(_Tensor)
         t._a = a
         if cls.elementwise:
-            if hidden:
+            if hidden or a.ndim > 1 and not a.flags.c_contiguous and any(map(repeats, inputs)):
                 t._hidden = True
         elif a.ndim > 1 and not a.flags.c_contiguous:
             t._hidden = True
@@ -292,6 +298,11 @@ class Op:
                 else:
                     versions.append(0)
             self._versions = versions
+
+    def save_factors(self, x: Any, y: Any) -> None:
+        """Keep each factor of a product if the other one wants a gradient; what is not needed may be overwritten."""
+        if self.recording:
+            self.save(x if wants(y) else None, y if wants(x) else None)
 
     @property
     def saved(self) -> tuple:
@@ -374,7 +385,7 @@ class AccumulateGrad:
         self.variable = variable
 
     def name(self) -> str:
-        return "AccumulateGrad"
+        return "torch::autograd::AccumulateGrad"
 
     def __repr__(self) -> str:
         return f"<AccumulateGrad object at {hex(id(self))}>"
@@ -484,7 +495,7 @@ class ViewOp(Op):
                 (*x._replay, step),
                 base._rebased,
             )
-        if x._inference or mode.inference:
+        if x._inference:
             t._inference = True
         return t
 
@@ -511,8 +522,16 @@ def bump(x: Variable) -> None:
     x._version.n += 1
 
 
-def check_writable(x: Variable) -> None:
-    """Raise if an in-place operation on ``x`` would destroy what its gradient means."""
+def check_writable(x: Variable, may_repeat: bool = False) -> None:
+    """Raise if an in-place operation on ``x`` would destroy what its gradient means.
+
+    ``may_repeat``: whether the same number is written everywhere, so that elements may share their memory.
+    """
+    if x._inference and not mode.inference:
+        raise RuntimeError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal tensor "
+            "before doing inplace update."
+        )
     if mode.enabled:
         if x._base is not None:
             x._history()
@@ -527,11 +546,7 @@ def check_writable(x: Variable) -> None:
         raise RuntimeError(
             "this tensor shares memory that may not be written (a read-only NumPy array); clone it before an in-place operation"
         )
-    if (
-        0 in x._a.strides
-        and x._a.size
-        and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True))
-    ):
+    if 0 in x._a.strides and not may_repeat and x._a.size and repeats(x):
         raise RuntimeError(
             "unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation."

@@ -232,7 +232,6 @@ class Softmax(Op):
     """y = eˣ/Σeˣ along a dimension;   dL/dx = y·(g − Σ g·y)"""
 
     keeps_output = True
-    elementwise = True
 
     @staticmethod
     def forward(ctx, x, axis):
@@ -269,7 +268,6 @@ class LogSoftmax(Op):
     """y = x − log Σeˣ along a dimension;   dL/dx = g − eʸ·Σg"""
 
     keeps_output = True
-    elementwise = True
 
     @staticmethod
     def forward(ctx, x, axis):

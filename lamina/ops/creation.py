@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
-from lamina.autograd.graph import Variable, expose, wrap
+from lamina.autograd.graph import Variable, expose, repeats, wrap
 from lamina.ops.operands import not_a_tensor, of_tensor, store
 
 
@@ -255,7 +255,7 @@ def _filled(name: str, doc: str) -> tuple[Any, Any]:
         if not isinstance(input, Variable):
             raise not_a_tensor(input, f"{name}_like")
         d = input._a.dtype if dtype is None else to_numpy(dtype)
-        plain = input._hidden or memory_format is _dtypes.contiguous_format
+        plain = input._hidden or memory_format is _dtypes.contiguous_format or repeats(input)
         r = finish(fill(input._a.shape, d) if plain else fill_like(input._a, d), requires_grad)
         return r if plain or memory_format is None else r.to(memory_format=memory_format)
 

@@ -440,7 +440,9 @@ def index_select(input: Any, dim: int, index: Any, *, out: Any = None) -> Any:
     return r if out is None else store(out, r)
 
 
-def _add_slices(input: Any, dim: int, index: Any, source: Any, alpha: Any) -> tuple:
+def _add_slices(
+    input: Any, dim: int, index: Any, source: Any, alpha: Any, beyond: type[Exception] = RuntimeError
+) -> tuple:
     d, where_ = _slice_index(input, dim, index, "index_add_")
     if where_._a.dtype not in (np.int64, np.int32):
         raise RuntimeError(f"index_add_(): Expected dtype int32/int64 for index, but got {_name(index)}")
@@ -460,7 +462,7 @@ def _add_slices(input: Any, dim: int, index: Any, source: Any, alpha: Any) -> tu
                 "source tensor shape must match self tensor shape, excluding the specified dimension. Got self.shape = "
                 f"{list(shape)} source.shape = {list(s)}"
             )
-    _in_range(where_._a, d, shape[d] if shape else 1)
+    _in_range(where_._a, d, shape[d] if shape else 1, IndexError if len(shape) < 2 else beyond)
     return d, where_, source if alpha == 1 else source * alpha
 
 
@@ -559,7 +561,7 @@ def index_reduce(input: Any, dim: int, index: Any, source: Any, reduce: str, *, 
     """A copy where slices of ``source`` that ``index`` sends to one slice are reduced: ``prod``, ``mean``, ``amax``, ``amin``."""
     if reduce not in _REDUCTIONS[1:]:
         raise RuntimeError(f"reduce argument must be either prod, mean, amax or amin, got {reduce}.")
-    d, where_, source = _add_slices(input, dim, index, source, 1)
+    d, where_, source = _add_slices(input, dim, index, source, 1, IndexError)
     if input._a.ndim:
         spread = expand(reshape(where_, (1,) * d + (-1,) + (1,) * (input._a.ndim - d - 1)), source._a.shape)
     else:

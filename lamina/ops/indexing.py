@@ -21,6 +21,7 @@ from lamina.autograd.graph import (
     overwrite,
     record_write,
     type_name,
+    wants,
     wrap,
 )
 from lamina.engine import kernels as k
@@ -449,7 +450,7 @@ def _write_plainly(x: Any, index: Any, value: Any) -> bool:
             return False
     elif kind is not int:
         return False
-    if _recorded(x):
+    if _recorded(x) or x._inference:
         return False
     if isinstance(value, Variable):
         if (value._requires and mode.enabled) or value._a.dtype is not a.dtype:
@@ -563,7 +564,7 @@ def fill_(input: Any, value: Any) -> Any:
         value = wrap(number(value, input._a.dtype))
     else:
         raise TypeError(f"fill_(): argument 'value' (position 1) must be Number or Tensor, not {type(value).__name__}")
-    check_writable(input)
+    check_writable(input, may_repeat=not wants(value))
     return copy_into(input, value, Fill)
 
 
@@ -576,7 +577,7 @@ def fill(input: Any, value: Any) -> Any:
 @of_tensor
 def zero_(input: Any) -> Any:
     """Writes 0 into every element."""
-    check_writable(input)
+    check_writable(input, may_repeat=True)
     if _recorded(input):
         return copy_into(input, wrap(np.zeros((), input._a.dtype)), Zero)
     k.fill(input._a, 0)

@@ -46,9 +46,9 @@ class MatMul(Op):
 
     @staticmethod
     def forward(ctx, x, y, x_flipped, y_flipped):
-        ctx.save(x, y)
-        ctx.flipped = x_flipped, y_flipped
+        ctx.save_factors(x, y)
         a, b = x._a, y._a
+        ctx.settings = x_flipped, y_flipped, b.ndim == 2
         if ctx.recording:
             ctx.label = "MmBackward0" if a.ndim == b.ndim == 2 else "BmmBackward0"
         if x_flipped:
@@ -60,7 +60,7 @@ class MatMul(Op):
     @staticmethod
     def backward(ctx, grad):
         x, y = ctx.saved
-        x_flipped, y_flipped = ctx.flipped
+        x_flipped, y_flipped, one_matrix = ctx.settings
         gx = gy = None
         if ctx.needs(0):
             other = _conj(y)
@@ -71,7 +71,7 @@ class MatMul(Op):
             )
         if ctx.needs(1):
             other = _conj(x)
-            if other._a.ndim > 2 and y._a.ndim == 2 and not x_flipped:  # the sum over the batch is part of the product
+            if other._a.ndim > 2 and one_matrix and not x_flipped:  # the sum over the batch is part of the product
                 other, grad = _rows(other), _rows(grad)
             gy = (
                 MatMul.apply(grad, other, True, x_flipped)
@@ -209,7 +209,7 @@ class Dot(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        ctx.save(x, y)
+        ctx.save_factors(x, y)
         return k.dot(x._a, y._a)
 
     @staticmethod
@@ -345,7 +345,7 @@ class Linear(Op):
     @staticmethod
     def forward(ctx, x, weight, bias):
         if ctx.recording:
-            ctx.save(x, weight)
+            ctx.save_factors(x, weight)
             ctx.label = "ViewBackward0" if x._a.ndim > 2 else "MmBackward0" if bias is None else "AddmmBackward0"
         return k.linear(x._a, weight._a, None if bias is None else bias._a, memory_version(weight))
 

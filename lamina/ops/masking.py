@@ -39,8 +39,6 @@ def _check_mask(mask: Any, name: str, text: str) -> None:
 class MaskedFill(Op):
     """x with v where the mask holds;   dL/dx = g where it does not, dL/dv = Σg where it does"""
 
-    elementwise = True
-
     @staticmethod
     def forward(ctx, x, mask, value, into):
         ctx.save(mask)

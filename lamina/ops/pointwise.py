@@ -75,10 +75,7 @@ class Mul(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        if ctx.recording:
-            ctx.save(
-                x if wants(y) else None, y if wants(x) else None
-            )  # what is not needed may be overwritten
+        ctx.save_factors(x, y)
         a, b = operands(x, y)
         try:
             return k.mul(a, b)
@@ -236,15 +233,15 @@ class Fmod(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        ctx.save(x, y)
+        if wants(y):
+            ctx.save(x, y)
         a, b = operands(x, y)
         _no_integer_zero(a, b, "fmod_cpu")
         return _call(k.fmod, a, b)
 
     @staticmethod
     def backward(ctx, grad):
-        x, y = ctx.saved
-        return grad, -grad * div(x, y, rounding_mode="trunc") if ctx.needs(1) else None
+        return grad, -grad * div(*ctx.saved, rounding_mode="trunc") if ctx.needs(1) else None
 
 
 class Remainder(Op):
@@ -254,15 +251,15 @@ class Remainder(Op):
 
     @staticmethod
     def forward(ctx, x, y):
-        ctx.save(x, y)
+        if wants(y):
+            ctx.save(x, y)
         a, b = operands(x, y)
         _no_integer_zero(a, b, "remainder_cpu")
         return _call(k.remainder, a, b)
 
     @staticmethod
     def backward(ctx, grad):
-        x, y = ctx.saved
-        return grad, -grad * div(x, y, rounding_mode="floor") if ctx.needs(1) else None
+        return grad, -grad * div(*ctx.saved, rounding_mode="floor") if ctx.needs(1) else None
 
 
 def _no_integer_zero(a: Any, b: Any, name: str) -> None:
@@ -401,6 +398,14 @@ fmod = _two(Fmod, "fmod", "The remainder of input/other with the sign of input."
 remainder = _two(Remainder, "remainder", "The remainder of input/other with the sign of other.")
 
 
+def _fits_into(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of ``shape`` broadcasts to ``target`` as it is."""
+    if shape == target:
+        return True
+    lead = len(target) - len(shape)
+    return lead >= 0 and all(n in (1, m) for n, m in zip(shape, target[lead:], strict=True))
+
+
 def _write(kernel: Any) -> Callable[[Any, Any], bool]:
     """The direct in-place form of an operation, for when no gradient is recorded; says whether it could be used."""
 
@@ -408,11 +413,7 @@ def _write(kernel: Any) -> Callable[[Any, Any], bool]:
         if x._a.dtype.kind != "f" or not isinstance(other, (Variable, int, float)):
             return False
         a, b = operands(x, other)
-        if a is not x._a or (
-            isinstance(b, np.ndarray)
-            and b.shape != a.shape
-            and np.broadcast_shapes(a.shape, b.shape) != a.shape
-        ):
+        if a is not x._a or isinstance(b, np.ndarray) and not _fits_into(b.shape, a.shape):
             return False
         kernel(a, b)
         return True

@@ -12,7 +12,7 @@ import numpy as np
 
 from lamina import _dtypes, random
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, to_numpy
-from lamina.autograd.graph import Op, Variable, bump, check_writable, mode, overwrite, wrap
+from lamina.autograd.graph import Op, Variable, bump, check_writable, mode, overwrite, repeats, wrap
 from lamina.engine import memory
 from lamina.ops import pointwise
 from lamina.ops.creation import _check, finish, size_of
@@ -193,7 +193,7 @@ def _like(
                 f"required rank {ndim} tensor to use {memory_format!r} format, got {a.ndim} dimensions"
             )
         return finish(fill(memory.empty(a.shape, d, channels_last=True)), requires_grad)
-    plain = input._hidden or memory_format is _dtypes.contiguous_format
+    plain = input._hidden or memory_format is _dtypes.contiguous_format or repeats(input)
     return finish(fill(memory.empty(a.shape, d) if plain else np.empty_like(a, d, order="K")), requires_grad)
 
 

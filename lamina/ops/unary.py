@@ -15,29 +15,30 @@ from lamina.ops.operands import floating, not_a_tensor, of_tensor, store, store_
 
 
 def _one(
-    name: str, rule: Any, doc: str, of_output: bool = False, floats: bool = True, bools: bool = True
+    name: str, rule: Any, doc: str, uses: str = "input", floats: bool = True, bools: bool = True
 ) -> Callable[..., Any]:
-    """A function of one tensor: its kernel has its name; ``rule(g, x)`` (or of the output) is the gradient.
+    """A function of one tensor: its kernel has its name, and the gradient is ``rule(g, x)``.
 
+    ``uses``: whether x is the ``"input"`` or the ``"output"``, or ``"nothing"`` if the rule needs neither.
     ``floats``: integers become floats first. ``bools``: whether bool tensors are taken.
     """
     kernel = getattr(k, name)
 
     class _Unary(Op):
         elementwise = True
-        keeps_output = of_output
+        keeps_output = uses == "output"
 
         @staticmethod
         def forward(ctx, x):
             if not bools and x._a.dtype.kind == "b":
                 raise _no_bools(name)
-            if not of_output:
+            if uses == "input":
                 ctx.save(x)
             return kernel(floating(x) if floats else x._a)
 
         @staticmethod
         def backward(ctx, grad):
-            return rule(grad, ctx.output if of_output else ctx.saved[0])
+            return rule(grad, ctx.output if uses == "output" else ctx.saved[0] if uses == "input" else None)
 
     _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     _Unary.__doc__ = doc
@@ -74,23 +75,23 @@ sign: Any
 cos: Any
 cosh: Any
 conj: Any
-neg = _one("neg", lambda g, x: -g, "−x", floats=False, bools=False)
+neg = _one("neg", lambda g, x: -g, "−x", "nothing", floats=False, bools=False)
 abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False, bools=False)  # noqa: A001
-sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
-exp = _one("exp", lambda g, y: g * y, "eˣ", of_output=True)
-exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", of_output=True)
-expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", of_output=True)
+sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", "nothing", floats=False)
+exp = _one("exp", lambda g, y: g * y, "eˣ", uses="output")
+exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", uses="output")
+expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", uses="output")
 log = _one("log", lambda g, x: g / x, "The natural logarithm")
 log2 = _one("log2", lambda g, x: g / (x * _LN2), "The logarithm to base 2")
 log10 = _one("log10", lambda g, x: g / (x * _LN10), "The logarithm to base 10")
 log1p = _one("log1p", lambda g, x: g / (x + 1), "log(1 + x)")
-sqrt = _one("sqrt", lambda g, y: g / (y * 2), "√x", of_output=True)
-rsqrt = _one("rsqrt", lambda g, y: g * (-0.5) * y**3, "1/√x", of_output=True)
+sqrt = _one("sqrt", lambda g, y: g / (y * 2), "√x", uses="output")
+rsqrt = _one("rsqrt", lambda g, y: g * (-0.5) * y**3, "1/√x", uses="output")
 square = _one("square", lambda g, x: g * (x * 2), "x²", floats=False)
-reciprocal = _one("reciprocal", lambda g, y: -g * y * y, "1/x", of_output=True)
+reciprocal = _one("reciprocal", lambda g, y: -g * y * y, "1/x", uses="output")
 sin = _one("sin", lambda g, x: g * cos(x), "sin x")
 cos = _one("cos", lambda g, x: -g * sin(x), "cos x")
-tan = _one("tan", lambda g, y: g * (y * y + 1), "tan x", of_output=True)
+tan = _one("tan", lambda g, y: g * (y * y + 1), "tan x", uses="output")
 asin = _one("asin", lambda g, x: g * rsqrt(1 - x * x), "arcsin x")
 acos = _one("acos", lambda g, x: -g * rsqrt(1 - x * x), "arccos x")
 atan = _one("atan", lambda g, x: g / (x * x + 1), "arctan x")
@@ -99,17 +100,17 @@ cosh = _one("cosh", lambda g, x: g * sinh(x), "cosh x")
 asinh = _one("asinh", lambda g, x: g * rsqrt(x * x + 1), "arsinh x")
 acosh = _one("acosh", lambda g, x: g * rsqrt(x * x - 1), "arcosh x")
 atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
-floor = _one("floor", _flat, "The largest integer ≤ x", floats=False, bools=False)
-ceil = _one("ceil", _flat, "The smallest integer ≥ x", floats=False, bools=False)
-trunc = _one("trunc", _flat, "x without its fraction", floats=False, bools=False)
+floor = _one("floor", _flat, "The largest integer ≤ x", "nothing", floats=False, bools=False)
+ceil = _one("ceil", _flat, "The smallest integer ≥ x", "nothing", floats=False, bools=False)
+trunc = _one("trunc", _flat, "x without its fraction", "nothing", floats=False, bools=False)
 erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt")
 erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)")
 erfinv = _one(
-    "erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", of_output=True
+    "erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", uses="output"
 )
-conj = _one("conj", lambda g, x: conj(g), "The complex conjugate", floats=False)
-deg2rad = _one("deg2rad", lambda g, x: g * float(np.pi / 180), "x·π/180")
-rad2deg = _one("rad2deg", lambda g, x: g * float(180 / np.pi), "x·180/π")
+conj = _one("conj", lambda g, x: conj(g), "The complex conjugate", "nothing", floats=False)
+deg2rad = _one("deg2rad", lambda g, x: g * float(np.pi / 180), "x·π/180", "nothing")
+rad2deg = _one("rad2deg", lambda g, x: g * float(180 / np.pi), "x·180/π", "nothing")
 fix, sgn, negative, absolute = trunc, sign, neg, abs
 arcsin, arccos, arctan, arcsinh, arccosh, arctanh = asin, acos, atan, asinh, acosh, atanh
 
