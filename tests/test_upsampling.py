@@ -106,11 +106,12 @@ def test_antialiased_images_are_pillow_s():
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_bytes_are_torch_s(channels):
     x = np.random.default_rng(0).integers(0, 256, (2, channels, 10, 13)).astype(np.uint8)
-    for mode, size in itertools.product(("nearest", "nearest-exact", "bilinear", "bicubic"), ((5, 6), (20, 26), (7, 31), (10, 13))):
+    sizes = (5, 6), (20, 26), (7, 31)
+    for mode, size in itertools.product(("nearest", "nearest-exact", "bilinear", "bicubic"), (*sizes, (10, 13))):
         compare(resize(mode, size=size), x)
-    for mode, size in itertools.product(("bilinear", "bicubic"), ((5, 6), (20, 26), (7, 31))):
+    for mode, size in itertools.product(("bilinear", "bicubic"), sizes):
         compare(resize(mode, size=size, align_corners=True), x)
-    for mode, size in itertools.product(("bilinear", "bicubic", "lanczos"), ((5, 6), (20, 26), (7, 31))):
+    for mode, size in itertools.product(("bilinear", "bicubic", "lanczos"), sizes):
         compare(resize(mode, size=size, antialias=True), x)
     for ndim in (1, 3):
         y = np.random.default_rng(0).integers(0, 256, (2, channels, *SPATIAL[ndim])).astype(np.uint8)
@@ -288,6 +289,17 @@ def test_both_engines_agree(data):
         np.testing.assert_allclose(found[1], found[0], rtol=1e-5, atol=1e-5)
 
 
+def test_common_layers_run_on_onednn():
+    if engine.get_engine() == "reference":
+        pytest.skip("the run is forced to the reference engine")
+    x = lamina.rand(2, 16, 20, 20, requires_grad=True)
+    with engine.usage() as used:
+        nn.Upsample(scale_factor=2)(x).sum().backward()
+        nn.Upsample(scale_factor=2, mode="bilinear")(x)
+        nn.Upsample(size=10, mode="bilinear")(x[0, :8].unsqueeze(0))
+    assert used["resample"] == (3, 0, 0) and used["resample_backward"] == (1, 0, 0)
+
+
 # -- errors and warnings -------------------------------------------------------------------------------------------
 
 
@@ -295,14 +307,15 @@ def bad_calls():
     x = data(2)
     i = lambda **s: lambda m, x: m.nn.functional.interpolate(x, **s)  # noqa: E731
     yield from ((i(**s), x) for s in (
-        {}, {"size": 2, "scale_factor": 2.0}, {"size": (2,)}, {"size": (2, 2, 2)}, {"size": (2.0, 2)}, {"size": 2.5}, {"size": 2.0},
-        {"size": "a"}, {"size": True}, {"size": 0}, {"size": -1}, {"size": (3, 0)}, {"size": range(2, 4)}, {"scale_factor": (1.0,)},
-        {"scale_factor": "a"}, {"scale_factor": 0.1}, {"scale_factor": 0.0}, {"scale_factor": -1.0}, {"scale_factor": float("nan")},
-        {"scale_factor": float("inf")}, {"size": 5, "recompute_scale_factor": True},
+        {}, {"size": 2, "scale_factor": 2.0}, {"size": (2,)}, {"size": (2, 2, 2)}, {"size": (2.0, 2)}, {"size": 2.5},
+        {"size": 2.0}, {"size": "a"}, {"size": True}, {"size": 0}, {"size": -1}, {"size": (3, 0)}, {"size": range(2, 4)},
+        {"scale_factor": (1.0,)}, {"scale_factor": "a"}, {"scale_factor": 0.1}, {"scale_factor": 0.0}, {"scale_factor": -1.0},
+        {"scale_factor": float("nan")}, {"scale_factor": float("inf")}, {"size": 5, "recompute_scale_factor": True},
         {"scale_factor": 0.1, "recompute_scale_factor": True}, {"size": 5, "align_corners": False},
         {"size": 5, "mode": "area", "align_corners": True}, {"size": 5, "mode": "nearest-exact", "align_corners": True},
-        {"size": 5, "mode": "unknown"}, {"size": 5, "mode": None}, {"size": 5, "mode": "linear"}, {"size": 5, "mode": "trilinear"},
-        {"size": 5, "antialias": True}, {"size": 5, "mode": "lanczos"}, {"size": 5, "mode": "lanczos", "align_corners": True},
+        {"size": 5, "mode": "unknown"}, {"size": 5, "mode": None}, {"size": 5, "mode": "linear"},
+        {"size": 5, "mode": "trilinear"},        {"size": 5, "antialias": True}, {"size": 5, "mode": "lanczos"},
+        {"size": 5, "mode": "lanczos", "align_corners": True},
         {"size": 5, "mode": "lanczos", "align_corners": True, "antialias": True},
         {"size": 5, "mode": "bilinear", "align_corners": 1}, {"size": 5, "mode": "area", "antialias": True},
         {"size": -1, "mode": "area"},
@@ -361,7 +374,8 @@ def test_older_names_warn():
 # -- layers --------------------------------------------------------------------------------------------------------
 
 LAYERS = [
-    ("Upsample", (), {"scale_factor": 2}), ("Upsample", (5,), {}), ("Upsample", ((4, 5),), {"mode": "bilinear", "align_corners": True}),
+    ("Upsample", (), {"scale_factor": 2}), ("Upsample", (5,), {}),
+    ("Upsample", ((4, 5),), {"mode": "bilinear", "align_corners": True}),
     ("Upsample", (None, (2, 1.5)), {"mode": "bicubic"}), ("Upsample", (), {"scale_factor": 1.7, "recompute_scale_factor": True}),
     ("UpsamplingNearest2d", (), {"scale_factor": 2}), ("UpsamplingNearest2d", (5,), {}),
     ("UpsamplingBilinear2d", ((7, 8),), {}), ("UpsamplingBilinear2d", (), {"scale_factor": (2, 3)}),

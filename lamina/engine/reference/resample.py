@@ -4,6 +4,9 @@ Along one dimension every result is a weighted sum of a few elements, its *taps*
 weights. Results of several dimensions are those of one after the other. The transpose is a table too: of the results that an
 element went into. So one loop serves forward and backward, every filter and every dtype.
 
+Where there are many taps, or none lie side by side, products with slices of the matrix that the table stands for are faster
+than sums over taps (:func:`bands`). They multiply elements by zero that are not to count at all, so they need finite elements.
+
 An *axis* says how one dimension is resampled: ``(length, size, filter, corners, scale, double)``. ``filter`` is ``"nearest"``,
 ``"nearest-exact"``, ``"linear"``, ``"cubic"``, or one of the filters that widen to the distance of the results,
 ``"antialiased linear"``, ``"antialiased cubic"``, ``"antialiased lanczos"``. Elements and results are cells of equal extent,
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lamina.engine.blas import one_thread
 from lamina.engine.memory import empty
 
 __all__ = ["resample", "resample_backward"]
@@ -29,6 +33,7 @@ ndarray = np.ndarray
 Ints = tuple[int, ...]
 Axis = tuple[int, int, str, bool, float | None, bool]
 
+WIDTH = 32  # results that a product gives
 CHUNK = 1 << 17  # elements that are resampled at a time: what fits a core's cache, with what is computed on the way
 NOTHING = np.empty(0, np.intp)
 
@@ -156,11 +161,33 @@ def transposed(axis: Axis) -> Table:
     places[tap, source] = into
     missing = np.arange(most)[:, None] >= count
     places = np.where(missing, places[0], places)
-    if weight is None and not missing.any():
-        return Table(_read_only(places), None, NOTHING, most == 1 and np.array_equal(places[0], np.arange(size)))
+    if weight is None and (most == 1 or not missing.any()):
+        nothing = np.flatnonzero(count == 0)
+        copies = most == 1 and not nothing.size and np.array_equal(places[0], np.arange(size))
+        return Table(_read_only(places), None, nothing, copies)
     shares = np.zeros((most, length), share.dtype)
     shares[tap, source] = share
     return _frozen(places, shares, np.flatnonzero(count == 0))
+
+
+Bands = tuple[tuple[slice, slice, ndarray], ...]
+
+
+@lru_cache(256)
+def bands(axis: Axis, backward: bool, real: Any) -> Bands:
+    """Slices of elements, slices of results, and the part of the matrix (elements, results) between them."""
+    place, weight, nothing, _ = transposed(axis) if backward else table(axis)
+    length, size = axis[1::-1] if backward else axis[:2]
+    found = []
+    for start in range(0, size, WIDTH):
+        to = slice(start, min(start + WIDTH, size))
+        at = place[:, to]
+        low, high = int(at.min()), int(at.max()) + 1
+        part = np.zeros((high - low, to.stop - start), real)
+        np.add.at(part, (at - low, np.arange(to.stop - start)), 1 if weight is None else weight[:, to].astype(real))
+        part[:, nothing[(nothing >= start) & (nothing < to.stop)] - start] = 0
+        found.append((slice(low, high), to, _read_only(part)))
+    return tuple(found)
 
 
 # -- kernels -------------------------------------------------------------------------------------------------------
@@ -168,37 +195,46 @@ def transposed(axis: Axis) -> Table:
 
 def resample(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
     """``x`` (N, C, *spatial) with every spatial dimension resampled as its axis says."""
-    size = tuple(axis[1] for axis in axes)
     if x.dtype == np.uint8 and any(not axis[2].startswith("nearest") for axis in axes):
-        return _resample_bytes(x, [table(axis) for axis in axes], size)
-    return _resample(x, [table(axis) for axis in axes], size)
+        return _resample_bytes(x, axes)
+    return _resample(x, axes, False)
 
 
 def resample_backward(grad: ndarray, axes: tuple[Axis, ...]) -> ndarray:
     """The gradient of :func:`resample` to its input: its transpose."""
-    return _resample(grad, [transposed(axis) for axis in axes], tuple(axis[0] for axis in axes))
+    return _resample(grad, axes, True)
 
 
-def _resample(x: ndarray, tables: list[Table], size: Ints) -> ndarray:
+def _resample(x: ndarray, axes: tuple[Axis, ...], backward: bool) -> ndarray:
+    size = tuple(axis[not backward] for axis in axes)
     x, y, lanes, result = _lanes(x, size)
-    real = np.float32 if x.dtype == np.float16 else x.dtype
-    steps = [
-        (axis, table.place, table.weight if table.weight is None else table.weight.astype(real, copy=False), table.nothing)
-        for axis, table in enumerate(tables, 1)
-        if not table.copies
-    ]
+    real = np.dtype(np.float32) if x.dtype == np.float16 else x.dtype
+    steps = []
     # What shrinks comes first, what grows last; rows are easier to pick than columns.
-    steps.sort(key=lambda s: (_growth(lanes, size, s[0]), -s[0] if _growth(lanes, size, s[0]) > 1 else s[0]))
+    for i in sorted(range(len(axes)), key=lambda i: _cost(lanes.shape[i + 1], size[i], i)):
+        place, weight, nothing, copies = transposed(axes[i]) if backward else table(axes[i])
+        if copies:
+            continue
+        many = real.kind == "f" and len(place) >= (2 if i + 2 == lanes.ndim else 4)
+        products = bands(axes[i], backward, real) if many else None
+        weight = weight if weight is None else weight.astype(real, copy=False)
+        steps.append((i + 1, size[i], products, (place, weight, nothing)))
     for part in _chunks(len(lanes), max(lanes.size, result.size)):
         values = lanes[part].astype(real, copy=False)
-        for step in steps:
-            values = _along(values, *step)
-        result[part] = values
+        finite = any(products for *_, products, _ in steps) and np.isfinite(np.add.reduce(values, axis=None))
+        for axis, n, products, taps in steps:
+            out = result[part] if axis == steps[-1][0] and result.dtype == real else None
+            if products is not None and finite:
+                values = _multiplied(values, axis, n, products, out)
+            else:
+                values = _along(values, axis, *taps, out)
+        if not steps or result.dtype != real:
+            result[part] = values
     return y
 
 
-def _growth(lanes: ndarray, size: Ints, axis: int) -> float:
-    return size[axis - 1] / max(lanes.shape[axis], 1)
+def _cost(length: int, size: int, axis: int) -> tuple[float, int]:
+    return size / max(length, 1), -axis if size > length else axis
 
 
 def _lanes(x: ndarray, size: Ints) -> tuple[ndarray, ndarray, ndarray, ndarray]:
@@ -217,10 +253,12 @@ def _chunks(lanes: int, elements: int) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, lanes, step))
 
 
-def _along(x: ndarray, axis: int, place: ndarray, weight: ndarray | None, nothing: ndarray) -> ndarray:
+def _along(
+    x: ndarray, axis: int, place: ndarray, weight: ndarray | None, nothing: ndarray, out: ndarray | None = None
+) -> ndarray:
     """The weighted sums of taps along one axis."""
     column = (-1, *(1,) * (x.ndim - axis - 1))
-    y = x.take(place[0], axis)
+    y = np.take(x, place[0], axis, out, "clip")  # in other modes it would fill a copy of ``out`` first
     if weight is not None:
         y *= weight[0].reshape(column)
     for t in range(1, len(place)):
@@ -233,16 +271,35 @@ def _along(x: ndarray, axis: int, place: ndarray, weight: ndarray | None, nothin
     return y
 
 
+def _multiplied(x: ndarray, axis: int, size: int, products: Bands, out: ndarray | None) -> ndarray:
+    """The same by products with parts of a matrix."""
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if out is None:
+        out = np.empty((*before, size, *after), x.dtype)
+    lanes = prod(before)
+    with one_thread():
+        if after:
+            columns, y = x.reshape(lanes, -1, prod(after)), out.reshape(lanes, size, prod(after))
+            for source, to, part in products:
+                np.matmul(part.T, columns[:, source], out=y[:, to])
+        else:
+            columns, y = x.reshape(lanes, -1), out.reshape(lanes, size)
+            for source, to, part in products:
+                np.matmul(columns[:, source], part, out=y[:, to])
+    return out
+
+
 # -- bytes ---------------------------------------------------------------------------------------------------------
 
 
-def _resample_bytes(x: ndarray, tables: list[Table], size: Ints) -> ndarray:
+def _resample_bytes(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
     """Bytes are resampled in fixed-point numbers, the last dimension first, and rounded after every dimension, as in Pillow."""
-    x, y, lanes, result = _lanes(x, size)
+    x, y, lanes, result = _lanes(x, tuple(axis[1] for axis in axes))
     steps = []
-    for axis, table in enumerate(tables, 1):
-        if table.weight is not None:
-            steps.append((axis, table.place, *_fixed_point(table.place, table.weight)))
+    for i, axis in enumerate(axes, 1):
+        place, weight = table(axis)[:2]
+        if weight is not None:
+            steps.append((i, place, *_fixed_point(place, weight)))
     for part in _chunks(len(lanes), max(lanes.size, result.size)):
         values = lanes[part]
         for axis, place, weight, bits in reversed(steps):
