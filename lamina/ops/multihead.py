@@ -13,9 +13,9 @@ from lamina.ops import pointwise as p
 from lamina.ops.activation import Softmax
 from lamina.ops.attention import attend
 from lamina.ops.dropout import dropout
-from lamina.ops.join import cat, split, unbind
+from lamina.ops.join import Unbind, cat, split
 from lamina.ops.linalg import MatMul, linear
-from lamina.ops.shape import expand
+from lamina.ops.shape import Permute, expand
 
 
 def _require(holds: bool, message: str) -> None:
@@ -108,23 +108,29 @@ def _check_ranks(query: Any, key: Any, value: Any, key_padding_mask: Any, attn_m
 
 def _to_heads(x: Any, heads: int, batch_first: bool) -> Any:
     """(L, N, E), or (N, L, E), as (N, H, L, E/H), a view."""
-    first, second, width = x._a.shape
-    return x.reshape(first, second, heads, width // heads).permute(*((0, 2, 1, 3) if batch_first else (1, 2, 0, 3)))
+    if x._a.ndim == 3:
+        first, second, width = x._a.shape
+        x = x.reshape(first, second, heads, width // heads)
+    return Permute.apply(x, (0, 2, 1, 3) if batch_first else (1, 2, 0, 3))
 
 
-def _projected(query: Any, key: Any, value: Any, weight: Any, bias: Any) -> list[Any]:
-    """Query, key and value projected with packed weights (3E, E): equal ones by a single product."""
+def _projected(query: Any, key: Any, value: Any, heads: int, weight: Any, bias: Any) -> list[Any]:
+    """Query, key and value projected with packed weights (3E, E), the heads apart: equal ones by a single product."""
     width = query._a.shape[-1]
     if query is key is value:
-        y = linear(query, weight, bias)
-        return list(unbind(y.reshape(*y._a.shape[:-1], 3, width), -2))
+        return _unpacked(linear(query, weight, bias), 3, heads)
     if key is value:
         w_query, w_both = split(weight, [width, 2 * width])
         b_query, b_both = (None, None) if bias is None else split(bias, [width, 2 * width])
-        y = linear(key, w_both, b_both)
-        return [linear(query, w_query, b_query), *unbind(y.reshape(*y._a.shape[:-1], 2, width), -2)]
+        return [linear(query, w_query, b_query), *_unpacked(linear(key, w_both, b_both), 2, heads)]
     biases = (None,) * 3 if bias is None else split(bias, width)
     return [linear(x, w, b) for x, w, b in zip((query, key, value), split(weight, width), biases, strict=True)]
+
+
+def _unpacked(x: Any, parts: int, heads: int) -> list[Any]:
+    """The parts (L, N, H, E/H) of the last dimension."""
+    first, second, width = x._a.shape
+    return list(Unbind.apply(x.reshape(first, second, parts, heads, width // (parts * heads)), 2))
 
 
 def _projected_apart(query: Any, key: Any, value: Any, weights: tuple, bias: Any) -> list[Any]:
@@ -208,7 +214,7 @@ def multi_head_attention(
     if len(weights) == 1:
         _require(key._a.shape == value._a.shape, f"key shape {key._a.shape} does not match value shape {value._a.shape}")
         _require(weights[0] is not None, "use_separate_proj_weight is False but in_proj_weight is None")
-        q, key, value = _projected(query, key, value, weights[0], bias)
+        q, key, value = _projected(query, key, value, heads, weights[0], bias)
     else:
         a, b = key._a.shape[:2], value._a.shape[:2]
         _require(a == b, f"key's sequence and batch dims {a} do not match value's {b}")
@@ -238,9 +244,9 @@ def multi_head_attention(
     else:
         y = attend(q, key, value, mask, dropout_p, is_causal, order=(0, 2, 1, 3) if plain else (2, 0, 1, 3))
     if plain:
-        y = linear(y.permute(0, 2, 1, 3).reshape(n, length, width), out_weight, out_bias)
+        y = linear(Permute.apply(y, (0, 2, 1, 3)).reshape(n, length, width), out_weight, out_bias)
     else:
-        y = linear(y.permute(2, 0, 1, 3).reshape(length, n, width), out_weight, out_bias)
+        y = linear(Permute.apply(y, (2, 0, 1, 3)).reshape(length, n, width), out_weight, out_bias)
         if batch_first:
             y = y.transpose(0, 1)
     if shown is not None and average_attn_weights:

@@ -107,7 +107,7 @@ def _dots(x: ndarray, y: ndarray) -> ndarray:
 # -- over the last axes --------------------------------------------------------------------------------------------
 
 
-@fast(min_size=256)
+@fast(min_size=8)
 def layer_norm(x: ndarray, weight: ndarray | None, bias: ndarray | None, ndim: int, eps: float) -> Any:
     if x.dtype != F32 or not x.size:
         return NotImplemented
@@ -128,7 +128,7 @@ def layer_norm(x: ndarray, weight: ndarray | None, bias: ndarray | None, ndim: i
     return y, m, v
 
 
-@fast(min_size=256)
+@fast(min_size=8)
 def layer_norm_backward(
     grad: ndarray, x: ndarray, m: ndarray, v: ndarray, weight: ndarray | None, ndim: int, eps: float, affine: bool
 ) -> Any:
@@ -154,7 +154,7 @@ def layer_norm_backward(
     return gx, gw, gb
 
 
-@fast(min_size=256)
+@fast(min_size=8)
 def rms_norm(x: ndarray, weight: ndarray | None, ndim: int, eps: float) -> Any:
     if not _takes(x, weight):
         return NotImplemented
@@ -172,7 +172,7 @@ def rms_norm(x: ndarray, weight: ndarray | None, ndim: int, eps: float) -> Any:
     return y, s
 
 
-@fast(min_size=256)
+@fast(min_size=8)
 def rms_norm_backward(
     grad: ndarray, x: ndarray, s: ndarray, weight: ndarray | None, ndim: int, eps: float, affine: bool
 ) -> Any:
