@@ -7,9 +7,12 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import array, assert_same, compare, need_torch, quietly, same_error
 
 import lamina
+from lamina import engine as engines
 from lamina import nn
 from lamina.autograd import gradcheck, gradgradcheck
 from lamina.nn import functional as F
@@ -416,3 +419,49 @@ def test_a_target_written_in_place_is_noticed():
     y[0] = 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+# -- both engines --------------------------------------------------------------------------------------------------
+
+PAIRS = ("binary_cross_entropy_logits", "soft_margin")
+SPECIAL = (np.nan, np.inf, -np.inf, 0.0, 1e30, -1e30, 88.5, -104.0, 1e-38)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_both_engines_agree(name, data):
+    kernels = engines.kernels
+    forward, backward = getattr(kernels, name), getattr(kernels, f"{name}_backward")
+    if engines.get_engine() == "reference":
+        pytest.skip("the run is forced to the reference engine")
+    shape = tuple(data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=3)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    x, y = ((4 * rng.standard_normal(shape)).astype("float32") for _ in range(2))
+    y = np.asarray(np.sign(y) if name == "soft_margin" or data.draw(st.booleans()) else rng.random(shape), "float32")
+    if x.size and data.draw(st.booleans()):
+        x.reshape(-1)[data.draw(st.integers(0, x.size - 1))] = data.draw(st.sampled_from(SPECIAL))
+    x, y = (np.asfortranarray(a) if data.draw(st.booleans()) else a for a in (x, y))
+    if data.draw(st.booleans()):
+        x, y = x[..., ::2], y[..., ::2]
+    factors = (None, None) if name == PAIRS[0] else ()
+    reduction = data.draw(st.sampled_from(REDUCTIONS))
+    grad = np.asarray(rng.standard_normal(x.shape if reduction == "none" else ()), "float32")
+    scale = 1.0 if reduction != "mean" else 1 / max(x.size, 1)
+    results = []
+    for engine in ("reference", "onednn"):
+        with engines.engine(engine):
+            results.append((forward(x, y, *factors, reduction), backward(x, y, grad, *factors, scale)))
+    for a, b in zip(*results, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=3e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_large_arrays_run_fast(name):
+    with engines.engine("auto"), engines.usage() as used:
+        x = lamina.from_numpy(numbers(40, 500)).requires_grad_()
+        function = F.soft_margin_loss if name == "soft_margin" else F.binary_cross_entropy_with_logits
+        function(x, lamina.ones(40, 500)).backward()
+    if engines.get_engine() != "reference":
+        assert used[name][0] == 1 and used[f"{name}_backward"][0] == 1

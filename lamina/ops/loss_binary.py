@@ -48,7 +48,7 @@ class BinaryLoss(Op):
             if mode.enabled:
                 dx = grad * ctx.scale * ctx.slope(x, y, *given)
             else:
-                dx = wrap(getattr(k, ctx.kernel + "_backward")(grad._a, x._a, y._a, *factors, ctx.scale))
+                dx = wrap(getattr(k, ctx.kernel + "_backward")(x._a, y._a, grad._a, *factors, ctx.scale))
                 dx._hidden = x._hidden or y._hidden or grad._hidden
         if ctx.needs(1):
             dy = grad * ctx.scale * ctx.target_slope(x, y, *given)

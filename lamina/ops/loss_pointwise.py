@@ -67,7 +67,7 @@ class PointwiseLoss(Op):
                 dx = grad * ctx.scale * ctx.slope(x, y, *ctx.settings)
             else:
                 a, b = ctx.operands(x, y)
-                dx = wrap(getattr(k, ctx.kernel + "_backward")(grad._a, a, b, *ctx.settings, ctx.scale))
+                dx = wrap(getattr(k, ctx.kernel + "_backward")(a, b, grad._a, *ctx.settings, ctx.scale))
                 dx._hidden = x._hidden or y._hidden or grad._hidden
         if ctx.needs(1):
             dy = -dx if ctx.of_difference else grad * ctx.scale * ctx.target_slope(x, y, *ctx.settings)

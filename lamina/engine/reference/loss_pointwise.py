@@ -1,5 +1,7 @@
 """Kernels of losses that compare values element by element: the elements' losses, their mean or their sum.
 
+A gradient, which may be a single number, comes after the values: by their size the door chooses the form.
+
 Arrays may have to be broadcast. Large ones are taken in pieces whose intermediate results stay in the processor's cache.
 """
 
@@ -13,9 +15,10 @@ import numpy as np
 from lamina.engine.memory import empty, empty_like
 
 __all__ = [
-    "squared_error", "squared_error_backward", "absolute_error", "absolute_error_backward", "smooth_l1", "smooth_l1_backward", "huber", "huber_backward",
-    "soft_margin", "soft_margin_backward", "kl_div", "kl_div_backward", "poisson", "poisson_backward", "binary_cross_entropy",
-    "binary_cross_entropy_backward", "binary_cross_entropy_logits", "binary_cross_entropy_logits_backward",
+    "squared_error", "squared_error_backward", "absolute_error", "absolute_error_backward", "smooth_l1", "smooth_l1_backward",
+    "huber", "huber_backward", "soft_margin", "soft_margin_backward", "kl_div", "kl_div_backward", "poisson",
+    "poisson_backward", "binary_cross_entropy", "binary_cross_entropy_backward", "binary_cross_entropy_logits",
+    "binary_cross_entropy_logits_backward",
 ]  # fmt: skip
 
 ndarray = np.ndarray
@@ -119,7 +122,7 @@ def squared_error(x: ndarray, y: ndarray, reduction: str) -> ndarray:
     return _reduced(loss, reduction, x, y, total=lambda x, y: _squares(np.subtract(x, y)))
 
 
-def squared_error_backward(grad: ndarray, x: ndarray, y: ndarray, scale: float) -> ndarray:
+def squared_error_backward(x: ndarray, y: ndarray, grad: ndarray, scale: float) -> ndarray:
     """scale·grad·2·(x − y)."""
     return _times(np.subtract, grad, 2 * scale, x, y)
 
@@ -140,7 +143,7 @@ def absolute_error(x: ndarray, y: ndarray, reduction: str) -> ndarray:
     return _reduced(loss, reduction, x, y)
 
 
-def absolute_error_backward(grad: ndarray, x: ndarray, y: ndarray, scale: float) -> ndarray:
+def absolute_error_backward(x: ndarray, y: ndarray, grad: ndarray, scale: float) -> ndarray:
     """scale·grad·sign(x − y), with 0 for NaN."""
 
     def slope(x: ndarray, y: ndarray) -> ndarray:
@@ -179,7 +182,7 @@ def huber(x: ndarray, y: ndarray, delta: float, reduction: str) -> ndarray:
     )
 
 
-def huber_backward(grad: ndarray, x: ndarray, y: ndarray, delta: float, scale: float) -> ndarray:
+def huber_backward(x: ndarray, y: ndarray, grad: ndarray, delta: float, scale: float) -> ndarray:
     """scale·grad·(x − y moved into [−delta, delta])."""
     return _times(lambda x, y: _clipped(np.subtract(x, y), delta), grad, scale, x, y)
 
@@ -199,7 +202,7 @@ def smooth_l1(x: ndarray, y: ndarray, beta: float, reduction: str) -> ndarray:
     )
 
 
-def smooth_l1_backward(grad: ndarray, x: ndarray, y: ndarray, beta: float, scale: float) -> ndarray:
+def smooth_l1_backward(x: ndarray, y: ndarray, grad: ndarray, beta: float, scale: float) -> ndarray:
     """scale·grad·((x − y)/beta moved into [−1, 1])."""
     return _times(lambda x, y: _clipped(np.subtract(x, y) / beta, 1.0), grad, scale, x, y)
 
@@ -240,7 +243,7 @@ def soft_margin(x: ndarray, y: ndarray, reduction: str) -> ndarray:
     return _reduced(lambda x, y: _softplus(-(x * y)), reduction, x, y)
 
 
-def soft_margin_backward(grad: ndarray, x: ndarray, y: ndarray, scale: float) -> ndarray:
+def soft_margin_backward(x: ndarray, y: ndarray, grad: ndarray, scale: float) -> ndarray:
     """−scale·grad·y·σ(−x·y)."""
     return _times(lambda x, y: _sigmoid(-(x * y)) * -y, grad, scale, x, y)
 
@@ -259,7 +262,7 @@ def kl_div(x: ndarray, y: ndarray, log_target: bool, reduction: str) -> ndarray:
     return _reduced(loss, reduction, x, y)
 
 
-def kl_div_backward(grad: ndarray, x: ndarray, y: ndarray, log_target: bool, scale: float) -> ndarray:
+def kl_div_backward(x: ndarray, y: ndarray, grad: ndarray, log_target: bool, scale: float) -> ndarray:
     """−scale·grad·y, or −scale·grad·eʸ; x lends its shape."""
 
     def slope(x: ndarray, y: ndarray) -> ndarray:
@@ -288,7 +291,7 @@ _LOG_2PI = 1.8378770664093453
 
 
 def poisson_backward(
-    grad: ndarray, x: ndarray, y: ndarray, log_input: bool, full: bool, eps: float, scale: float
+    x: ndarray, y: ndarray, grad: ndarray, log_input: bool, full: bool, eps: float, scale: float
 ) -> ndarray:
     """scale·grad·(eˣ − y), or scale·grad·(1 − y/(x + eps))."""
     return _times(lambda x, y: np.exp(x) - y if log_input else 1 - y / (x + eps), grad, scale, x, y)
@@ -312,7 +315,7 @@ def binary_cross_entropy(x: ndarray, y: ndarray, weight: ndarray | None, reducti
     return _reduced(loss, reduction, *_given(x, y, weight))
 
 
-def binary_cross_entropy_backward(grad: ndarray, x: ndarray, y: ndarray, weight: ndarray | None, scale: float) -> ndarray:
+def binary_cross_entropy_backward(x: ndarray, y: ndarray, grad: ndarray, weight: ndarray | None, scale: float) -> ndarray:
     """scale·grad·weight·(x − y)/(x·(1 − x)), the divisor no less than 1e-12."""
 
     def slope(x: ndarray, y: ndarray, w: ndarray | None = None) -> ndarray:
@@ -346,7 +349,7 @@ def binary_cross_entropy_logits(
 
 
 def binary_cross_entropy_logits_backward(
-    grad: ndarray, x: ndarray, y: ndarray, weight: ndarray | None, pos_weight: ndarray | None, scale: float
+    x: ndarray, y: ndarray, grad: ndarray, weight: ndarray | None, pos_weight: ndarray | None, scale: float
 ) -> ndarray:
     """scale·grad·weight·((1 + (pos_weight − 1)·y)·σ(x) − pos_weight·y)."""
 
