@@ -36,7 +36,7 @@ def both(run):
     for module in (lamina, need_torch()):
         module.manual_seed(3)
         results.append(run(module, library(module)))
-    assert_same(results[0], results[1], rtol=1e-5)
+    assert_same(results[0], results[1], rtol=1e-5, atol=1e-4)  # gradients add numbers of up to 200, in float32
 
 
 def scores(module, *shape):

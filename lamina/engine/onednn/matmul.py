@@ -161,7 +161,7 @@ def _inner(rows: int, shape: Ints, strides: Ints, biased: bool) -> tuple[Callabl
         plain_desc((rows, outputs)),
     )  # fmt: skip
     p = plan(pd, abi.SRC, abi.WEIGHTS, abi.DST, *((abi.BIAS,) if biased else ()))
-    return p and (p.run, intern(p.desc(abi.WEIGHTS)))
+    return None if p is None else (p.run, intern(p.desc(abi.WEIGHTS)))
 
 
 _seen: dict[int, tuple[Any, Any]] = {}
