@@ -15,6 +15,7 @@ from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
 from lamina.nn.modules.fold import *  # noqa: F403
+from lamina.nn.modules.instancenorm import *  # noqa: F403
 from lamina.nn.modules.lazy import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
@@ -22,14 +23,13 @@ from lamina.nn.modules.loss_margin import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
-from lamina.nn.modules.instancenorm import *  # noqa: F403
 from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
-from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
+from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.upsampling import *  # noqa: F403
 from lamina.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 

@@ -13,6 +13,7 @@ from lamina.nn.modules import (
     dropout,
     flatten,
     fold,
+    instancenorm,
     lazy,
     linear,
     loss,
@@ -20,14 +21,13 @@ from lamina.nn.modules import (
     loss_pointwise,
     module,
     normalization,
-    instancenorm,
     padding,
     piecewise,
     pooling,
     rnn,
-    transformer,
     shuffle,
     sparse,
+    transformer,
     upsampling,
 )
 from lamina.nn.modules.activation import *  # noqa: F403
@@ -40,6 +40,7 @@ from lamina.nn.modules.distance import *  # noqa: F403
 from lamina.nn.modules.dropout import *  # noqa: F403
 from lamina.nn.modules.flatten import *  # noqa: F403
 from lamina.nn.modules.fold import *  # noqa: F403
+from lamina.nn.modules.instancenorm import *  # noqa: F403
 from lamina.nn.modules.lazy import *  # noqa: F403
 from lamina.nn.modules.linear import *  # noqa: F403
 from lamina.nn.modules.loss import *  # noqa: F403
@@ -47,14 +48,13 @@ from lamina.nn.modules.loss_margin import *  # noqa: F403
 from lamina.nn.modules.loss_pointwise import *  # noqa: F403
 from lamina.nn.modules.module import *  # noqa: F403
 from lamina.nn.modules.normalization import *  # noqa: F403
-from lamina.nn.modules.instancenorm import *  # noqa: F403
 from lamina.nn.modules.padding import *  # noqa: F403
 from lamina.nn.modules.piecewise import *  # noqa: F403
 from lamina.nn.modules.pooling import *  # noqa: F403
 from lamina.nn.modules.rnn import *  # noqa: F403
-from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
+from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.upsampling import *  # noqa: F403
 
 # Each family names its layers. Written out, so that a type checker and an editor see them too.
