@@ -29,6 +29,7 @@ FILTERS = {  # mode → the filter along each dimension, and the ranks of input 
 }  # fmt: skip
 RANK = {"linear": 3, "bilinear": 4, "trilinear": 5}
 SMALL = 128  # see _axes
+_NO_SCALES: tuple[float, ...] = ()
 
 
 class Resample(Op):
@@ -190,7 +191,7 @@ def interpolate(
         )
     a = input._a
     shape = a.shape
-    spatial, scales = shape[2:], ()
+    spatial, scales = shape[2:], _NO_SCALES
     if size is not None:
         if scale_factor is not None:
             raise ValueError("only one of size or scale_factor should be defined")
@@ -201,7 +202,7 @@ def interpolate(
         scales = _scales(scale_factor, spatial)
         size = tuple(int(n * s) for n, s in zip(spatial, scales, strict=True))
         if recompute_scale_factor or mode == "area":
-            scales = ()
+            scales = _NO_SCALES
     else:
         raise ValueError("either size or scale_factor should be defined")
     if antialias and not (mode in ("bilinear", "bicubic", "lanczos") and len(shape) == 4):
@@ -214,7 +215,7 @@ def interpolate(
     if mode not in FILTERS or len(shape) not in FILTERS[mode][1]:
         raise _no_such_mode(mode, len(shape))
     if mode == "lanczos" and (align_corners or not antialias):
-        raise ValueError("Lanczos mode " + ("does not support align_corners=True" if align_corners else "requires antialias=True"))
+        raise ValueError(f"Lanczos mode {'does not support align_corners=True' if align_corners else 'requires antialias=True'}")
     if weighted and not isinstance(align_corners, (bool, type(None))):
         raise TypeError(f"interpolate(): argument 'align_corners' must be bool, not {type(align_corners).__name__}")
     return Resample.apply(input, mode, _axes(mode, shape, size, scales, bool(align_corners), bool(antialias), a.dtype))

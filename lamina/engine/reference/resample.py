@@ -35,6 +35,7 @@ Axis = tuple[int, int, str, bool, float | None, bool]
 
 WIDTH = 32  # results that a product gives
 CHUNK = 1 << 17  # elements that are resampled at a time: what fits a core's cache, with what is computed on the way
+F32 = np.dtype(np.float32)
 NOTHING = np.empty(0, np.intp)
 
 
@@ -177,7 +178,7 @@ Bands = tuple[tuple[slice, slice, ndarray], ...]
 def bands(axis: Axis, backward: bool, real: Any) -> Bands:
     """Slices of elements, slices of results, and the part of the matrix (elements, results) between them."""
     place, weight, nothing, _ = transposed(axis) if backward else table(axis)
-    length, size = axis[1::-1] if backward else axis[:2]
+    size = axis[0] if backward else axis[1]
     found = []
     for start in range(0, size, WIDTH):
         to = slice(start, min(start + WIDTH, size))
@@ -205,36 +206,53 @@ def resample_backward(grad: ndarray, axes: tuple[Axis, ...]) -> ndarray:
     return _resample(grad, axes, True)
 
 
-def _resample(x: ndarray, axes: tuple[Axis, ...], backward: bool) -> ndarray:
-    size = tuple(axis[not backward] for axis in axes)
-    x, y, lanes, result = _lanes(x, size)
-    real = np.dtype(np.float32) if x.dtype == np.float16 else x.dtype
-    steps = []
-    # What shrinks comes first, what grows last; rows are easier to pick than columns.
-    for i in sorted(range(len(axes)), key=lambda i: _cost(lanes.shape[i + 1], size[i], i)):
-        place, weight, nothing, copies = transposed(axes[i]) if backward else table(axes[i])
+class _Step(NamedTuple):
+    """One dimension's part of a resampling: the axis of the lanes, the taps there, and products that do the same."""
+
+    axis: int
+    size: int
+    taps: tuple[ndarray, ndarray | None, ndarray]
+    products: Bands | None
+
+
+@lru_cache(256)
+def _steps(axes: tuple[Axis, ...], backward: bool, real: Any, channels_last: bool) -> list[_Step]:
+    """What is to be done for lanes (·, *spatial[, channels]), in the order that moves the least.
+
+    What shrinks comes first, what grows last; rows are easier to pick than columns.
+    """
+    found = []
+    for i, axis in enumerate(axes):
+        length, size = axis[1::-1] if backward else axis[:2]
+        place, weight, nothing, copies = transposed(axis) if backward else table(axis)
         if copies:
             continue
-        many = real.kind == "f" and len(place) >= (2 if i + 2 == lanes.ndim else 4)
-        products = bands(axes[i], backward, real) if many else None
+        columns = i == len(axes) - 1 and not channels_last
+        products = bands(axis, backward, real) if real.kind == "f" and len(place) >= (2 if columns else 4) else None
         weight = weight if weight is None else weight.astype(real, copy=False)
-        steps.append((i + 1, size[i], products, (place, weight, nothing)))
+        order = size / length, -i if size > length else i
+        found.append((order, _Step(i + 1, size, (place, weight, nothing), products)))
+    return [step for _, step in sorted(found, key=lambda pair: pair[0])]
+
+
+def _resample(x: ndarray, axes: tuple[Axis, ...], backward: bool) -> ndarray:
+    x, y, lanes, result = _lanes(x, tuple(axis[0] if backward else axis[1] for axis in axes))
+    real = F32 if x.dtype == np.float16 else x.dtype
+    steps = _steps(axes, backward, real, lanes.ndim > len(axes) + 1)
+    last = steps[-1] if steps and result.dtype == real else None  # what it computes goes where it belongs
+    product = any(step.products for step in steps)
     for part in _chunks(len(lanes), max(lanes.size, result.size)):
         values = lanes[part].astype(real, copy=False)
-        finite = any(products for *_, products, _ in steps) and np.isfinite(np.add.reduce(values, axis=None))
-        for axis, n, products, taps in steps:
-            out = result[part] if axis == steps[-1][0] and result.dtype == real else None
-            if products is not None and finite:
-                values = _multiplied(values, axis, n, products, out)
+        finite = product and np.isfinite(np.add.reduce(values, axis=None))
+        for step in steps:
+            out = result[part] if step is last else None
+            if finite and step.products:
+                values = _multiplied(values, step.axis, step.size, step.products, out)
             else:
-                values = _along(values, axis, *taps, out)
-        if not steps or result.dtype != real:
+                values = _along(values, step.axis, *step.taps, out)
+        if last is None:
             result[part] = values
     return y
-
-
-def _cost(length: int, size: int, axis: int) -> tuple[float, int]:
-    return size / max(length, 1), -axis if size > length else axis
 
 
 def _lanes(x: ndarray, size: Ints) -> tuple[ndarray, ndarray, ndarray, ndarray]:
@@ -258,7 +276,7 @@ def _along(
 ) -> ndarray:
     """The weighted sums of taps along one axis."""
     column = (-1, *(1,) * (x.ndim - axis - 1))
-    y = np.take(x, place[0], axis, out, "clip")  # in other modes it would fill a copy of ``out`` first
+    y: Any = np.take(x, place[0], axis, out, "clip")  # in other modes it would fill a copy of ``out`` first
     if weight is not None:
         y *= weight[0].reshape(column)
     for t in range(1, len(place)):
@@ -276,16 +294,14 @@ def _multiplied(x: ndarray, axis: int, size: int, products: Bands, out: ndarray 
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     if out is None:
         out = np.empty((*before, size, *after), x.dtype)
-    lanes = prod(before)
+    inner = (prod(after),) if after else ()  # rows of the last axis are one matrix, others one per lane
+    given, y = x.reshape(prod(before), -1, *inner), out.reshape(prod(before), size, *inner)
     with one_thread():
-        if after:
-            columns, y = x.reshape(lanes, -1, prod(after)), out.reshape(lanes, size, prod(after))
-            for source, to, part in products:
-                np.matmul(part.T, columns[:, source], out=y[:, to])
-        else:
-            columns, y = x.reshape(lanes, -1), out.reshape(lanes, size)
-            for source, to, part in products:
-                np.matmul(columns[:, source], part, out=y[:, to])
+        for source, to, part in products:
+            if after:
+                np.matmul(part.T, given[:, source], out=y[:, to])
+            else:
+                np.matmul(given[:, source], part, out=y[:, to])
     return out
 
 
