@@ -547,3 +547,12 @@ def test_convert_sync_batch_norm():
         reprs.append(repr(converted))
     assert reprs[0] == reprs[1]
     assert type(nn.SyncBatchNorm.convert_sync_batchnorm(nn.BatchNorm1d(3))) is nn.SyncBatchNorm
+
+
+def test_top_level_forms():
+    x, w, b = values((3, 4, 5)), values(4, seed=1), values(4, seed=2)
+    compare(lambda t, x, w, b: t.layer_norm(x.mT, (4,), w, b, 1e-3, False), x, w, b, **CLOSE)
+    compare(lambda t, x, w: t.rms_norm(x.mT, (4,), w, 1e-3), x, w, **CLOSE)
+    compare(lambda t, x, w, b: t.group_norm(x, 2, w, b, 1e-3), x, w, b, **CLOSE)
+    compare(lambda t, x, w, b: t.instance_norm(x, w, b, None, None, True, 0.1, 1e-3, True), x, w, b, **CLOSE)
+    compare(lambda t, x, w, b: t.batch_norm(x, w, b, b, w.abs(), False, 0.1, 1e-3, True), x, w, b, grad=False, **CLOSE)

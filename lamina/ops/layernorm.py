@@ -382,4 +382,41 @@ def cross_map_lrn2d(input: Any, size: int, alpha: float, beta: float, k: float) 
     return input * (total * (alpha / size) + k) ** -beta
 
 
+# -- as in torch, where the arguments have another order -----------------------------------------------------------
+
+
+def _layer(
+    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enable: bool = True
+) -> Any:
+    """See :func:`lamina.nn.functional.layer_norm`; ``cudnn_enable`` means nothing on a CPU."""
+    return layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+def _group(
+    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enabled: bool = True
+) -> Any:
+    """See :func:`lamina.nn.functional.group_norm`; ``cudnn_enabled`` means nothing on a CPU."""
+    return group_norm(input, num_groups, weight, bias, eps)
+
+
+def _instance(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, use_input_stats: bool, momentum: float, eps: float,
+    cudnn_enabled: bool,
+) -> Any:  # fmt: skip
+    """See :func:`lamina.nn.functional.instance_norm`; ``cudnn_enabled`` means nothing on a CPU."""
+    return instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
+
+
+def _batch(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float,
+    cudnn_enabled: bool,
+) -> Any:  # fmt: skip
+    """See :func:`lamina.nn.functional.batch_norm`; ``cudnn_enabled`` means nothing on a CPU."""
+    return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+for _function in (_layer, _group, _instance, _batch):
+    _function.__name__ = _function.__qualname__ = f"{_function.__name__[1:]}_norm"
+
+FUNCTIONS = ("rms_norm", _layer, _group, _instance, _batch)
 NN_FUNCTIONS = ("layer_norm", "rms_norm", "group_norm", "instance_norm", "local_response_norm")
