@@ -529,8 +529,8 @@ def check_writable(x: Variable, may_repeat: bool = False) -> None:
     """
     if x._inference and not mode.inference:
         raise RuntimeError(
-            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal tensor "
-            "before doing inplace update."
+            "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal "
+            "tensor before doing inplace update."
         )
     if mode.enabled:
         if x._base is not None:
