@@ -7,11 +7,13 @@ Arrays may have to be broadcast. Large ones are taken in pieces whose intermedia
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from lamina.engine.blas import one_thread
 from lamina.engine.memory import empty, empty_like
 
 __all__ = [
@@ -24,7 +26,7 @@ __all__ = [
 ndarray = np.ndarray
 Function = Callable[..., ndarray]
 
-BLOCK = 1 << 13  # and BLAS takes sums of products of so few on one thread
+BLOCK = 1 << 15
 
 
 def _pieces(arrays: list[ndarray]) -> Iterator[list[ndarray]]:
@@ -52,10 +54,6 @@ def _wide(arrays: tuple[ndarray, ...]) -> list[ndarray]:
     return [a.astype(np.float32) if a.dtype == np.float16 else a for a in arrays]
 
 
-def _sum_of(function: Function) -> Callable[..., Any]:
-    return lambda *arrays: np.add.reduce(function(*arrays), axis=None)
-
-
 def _reduced(
     function: Function, reduction: str, *arrays: ndarray, total: Callable[..., Any] | None = None
 ) -> ndarray:
@@ -79,8 +77,11 @@ def _reduced(
     else:
         same = _alike(arrays)
         size = same[0].size
-        total = total or _sum_of(function)
-        result = np.float64(sum(float(total(*piece)) for piece in _pieces(same)))
+        if total is None:
+            result = np.float64(sum(float(np.add.reduce(function(*piece), axis=None)) for piece in _pieces(same)))
+        else:
+            with one_thread():  # of BLAS
+                result = np.float64(sum(float(total(*piece)) for piece in _pieces(same)))
     return np.asarray(result / size if reduction == "mean" else result, dtype)
 
 
@@ -107,6 +108,25 @@ def _times(function: Function, grad: ndarray, scale: float, *arrays: ndarray) ->
         for out, *piece in _pieces([y, *same]):
             np.multiply(function(*piece), factor, out=out)
     return y
+
+
+@functools.lru_cache(maxsize=32)
+def _repeated(value: float, dtype: np.dtype) -> ndarray:
+    return np.full(BLOCK, value, dtype)
+
+
+def _lesser(x: Any, bound: float) -> Any:
+    """min(x, bound): NumPy takes three times as long to compare with a number as with an array of it."""
+    if 512 < x.size <= BLOCK and x.flags.c_contiguous:
+        return np.minimum(x.reshape(-1), _repeated(bound, x.dtype)[: x.size]).reshape(x.shape)
+    return np.minimum(x, bound)
+
+
+def _greater(x: Any, bound: float) -> Any:
+    """max(x, bound)."""
+    if 512 < x.size <= BLOCK and x.flags.c_contiguous:
+        return np.maximum(x.reshape(-1), _repeated(bound, x.dtype)[: x.size]).reshape(x.shape)
+    return np.maximum(x, bound)
 
 
 # -- of a difference -----------------------------------------------------------------------------------------------
@@ -159,7 +179,7 @@ def _rounded(x: ndarray, y: ndarray, bound: float) -> tuple[ndarray, ndarray]:
     """d = |x − y|, and the lesser of that and the bound; near·(d − near/2) is half the square, and then the line."""
     d = np.subtract(x, y)
     d = np.abs(d, out=d if d.ndim else None)
-    return d, np.minimum(d, bound)
+    return d, _lesser(d, bound)
 
 
 def _rounded_loss(x: ndarray, y: ndarray, bound: float) -> ndarray:
@@ -188,7 +208,7 @@ def huber_backward(x: ndarray, y: ndarray, grad: ndarray, delta: float, scale: f
 
 
 def _clipped(d: Any, bound: float) -> Any:
-    return np.maximum(np.minimum(d, bound), -bound)
+    return _greater(_lesser(d, bound), -bound)
 
 
 def smooth_l1(x: ndarray, y: ndarray, beta: float, reduction: str) -> ndarray:
@@ -230,7 +250,7 @@ def _log1p_of_fraction(e: ndarray) -> ndarray:
 
 def _softplus(x: ndarray) -> ndarray:
     """log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|)."""
-    return _log1p_of_fraction(np.exp(-np.abs(x))) + np.maximum(x, 0)
+    return _log1p_of_fraction(np.exp(-np.abs(x))) + _greater(x, 0)
 
 
 def _sigmoid(x: ndarray) -> ndarray:
@@ -306,10 +326,10 @@ def binary_cross_entropy(x: ndarray, y: ndarray, weight: ndarray | None, reducti
 
     def loss(x: ndarray, y: ndarray, w: ndarray | None = None) -> ndarray:
         one = np.subtract(1, x)
-        r = np.maximum(np.log(one), -100)
-        r += (np.subtract(1, one) - x) / np.maximum(one, 1e-20)  # what the rounding of 1 − x took away
+        r = _greater(np.log(one), -100)
+        r += (np.subtract(1, one) - x) / _greater(one, 1e-20)  # what the rounding of 1 − x took away
         r = r * (y - 1)
-        r -= np.maximum(np.log(x), -100) * y
+        r -= _greater(np.log(x), -100) * y
         return r if w is None else r * w
 
     return _reduced(loss, reduction, *_given(x, y, weight))
@@ -319,7 +339,7 @@ def binary_cross_entropy_backward(x: ndarray, y: ndarray, grad: ndarray, weight:
     """scale·grad·weight·(x − y)/(x·(1 − x)), the divisor no less than 1e-12."""
 
     def slope(x: ndarray, y: ndarray, w: ndarray | None = None) -> ndarray:
-        r = np.subtract(x, y) / np.maximum(np.subtract(1, x) * x, 1e-12)
+        r = np.subtract(x, y) / _greater(np.subtract(1, x) * x, 1e-12)
         return r if w is None else r * w
 
     return _times(slope, grad, scale, *_given(x, y, weight))
@@ -333,7 +353,7 @@ def binary_cross_entropy_logits(
     def loss(x: ndarray, y: ndarray, w: ndarray | None = None, p: ndarray | None = None) -> ndarray:
         small = _log1p_of_fraction(np.exp(-np.abs(x)))
         # −log(1 − σ(x)) and −log σ(x): one of them is `small`, and may be tiny
-        no, yes = np.maximum(x, 0), np.minimum(x, 0)
+        no, yes = _greater(x, 0), _lesser(x, 0)
         if p is None:
             r = no * (1 - y)
             r -= yes * y
