@@ -129,7 +129,9 @@ def _two(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[.
     return kernel
 
 
-BLOCK = 1 << 17     # elements at a time: what passes from one step to the next stays in the cache
+# Elements at a time: what passes from one step to the next stays in the cache. With several threads a step costs the waking
+# of them all, and there is more cache.
+BLOCK = 1 << 17
 
 
 def _flat(x: np.ndarray) -> np.ndarray:
@@ -142,8 +144,9 @@ def _flat(x: np.ndarray) -> np.ndarray:
 def in_blocks(compute: Callable[..., bool], result: np.ndarray, *arrays: np.ndarray) -> Any:
     """`result`, after `compute(result, *arrays)` of each block of dense arrays that lie alike; False declines."""
     parts = [_flat(a) for a in (result, *arrays)]
-    for start in range(0, max(result.size, 1), BLOCK):
-        if not compute(*(a[start : start + BLOCK] for a in parts)):
+    block = BLOCK if threads.get_num_threads() == 1 else 8 * BLOCK
+    for start in range(0, max(result.size, 1), block):
+        if not compute(*(a[start : start + block] for a in parts)):
             return NotImplemented
     return result
 
