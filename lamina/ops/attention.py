@@ -107,15 +107,15 @@ class Attention(Op):
 
     @staticmethod
     def forward(ctx, q, key, v, mask, scale, causal, noise, order):
-        ctx.save(q, key, v, mask)
-        ctx.settings = scale, causal, noise, order
+        ctx.save(q, key, v, mask, noise)
+        ctx.settings = scale, causal, order
         return k.attention(q._a, key._a, v._a, None if mask is None else mask._a, scale, causal, noise, order)
 
     @staticmethod
     def backward(ctx, grad):
-        scale, causal, noise, order = ctx.settings
+        scale, causal, order = ctx.settings
         grad = _meant(grad, order)
-        q, key, v, mask = ctx.saved
+        q, key, v, mask, noise = ctx.saved
         if mode.enabled:
             return _composed(grad, q, key, v, mask, scale, causal, noise)
         mask_grad = ctx.edges[3] is not None
