@@ -29,14 +29,32 @@ def _emissions(log_probs: ndarray, labels: ndarray) -> ndarray:
     return np.take_along_axis(log_probs, labels[None], axis=2)
 
 
-def _log_sum(terms: ndarray, out: ndarray) -> None:
-    """log Σ eˣ over the first axis of `terms`, which is overwritten; −inf if all are."""
-    top = terms.max(axis=0)
-    top[top == -np.inf] = 0
-    terms -= top
-    np.exp(terms, out=terms)
-    np.log(terms.sum(axis=0), out=out)
-    out += top
+_FEW = 250  # states for which NumPy's logaddexp, slow by the element, takes less time than a dozen calls
+
+
+class _LogSum:
+    """log(eᵃ + eᵇ + eᶜ) for arrays of one shape, −inf if all are."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self.terms, self.top = np.empty((3, *shape), dtype), np.empty(shape, dtype)
+        self.low = np.full(shape, -1e30, dtype)  # what −inf can be subtracted from
+
+    def __call__(self, a: ndarray, b: ndarray, c: ndarray, out: ndarray) -> None:
+        if out.size < _FEW:
+            np.logaddexp(a, b, out=out)
+            np.logaddexp(out, c, out=out)
+            return
+        terms, top = self.terms, self.top
+        np.maximum(a, b, out=top)
+        np.maximum(top, c, out=top)
+        np.maximum(top, self.low, out=top)
+        for i, x in enumerate((a, b, c)):
+            np.subtract(x, top, out=terms[i])
+        np.exp(terms, out=terms)
+        total = np.add(terms[0], terms[1], out=terms[0])
+        total += terms[2]
+        np.log(total, out=total)
+        np.add(total, top, out=out)
 
 
 def ctc(
@@ -53,12 +71,11 @@ def ctc(
     skip = skip.astype(dtype)
     alpha = np.full((steps, n, states + 2), -np.inf, dtype)  # with two states ahead that are never reached
     alpha[0, :, 2:4] = emit[0, :, :2]
-    terms = np.empty((3, n, states), dtype)
+    log_sum, skipped = _LogSum((n, states), dtype), np.empty((n, states), dtype)
     for t in range(1, steps):
         before, now = alpha[t - 1], alpha[t, :, 2:]
-        terms[0], terms[1] = before[:, 2:], before[:, 1:-1]
-        np.add(before[:, :-2], skip, out=terms[2])
-        _log_sum(terms, now)
+        np.add(before[:, :-2], skip, out=skipped)
+        log_sum(before[:, 2:], before[:, 1:-1], skipped, now)
         now += emit[t]
     alpha = alpha[:, :, 2:]
     rows, last, end = np.arange(n), np.maximum(input_lengths - 1, 0), 2 * target_lengths
@@ -93,13 +110,12 @@ def ctc_backward(
     reach = reach[:, 2:]
     later = np.full((n, states + 2), -np.inf, dtype)  # the backward variables with the emission, two states beyond
     beta = np.empty((n, states), dtype)
-    terms = np.empty((3, n, states), dtype)
+    log_sum, skipped = _LogSum((n, states), dtype), np.empty((n, states), dtype)
     posterior = np.empty((steps, n, states), dtype)
     rows = np.arange(n)
     for t in range(steps - 1, -1, -1):
-        terms[0], terms[1] = later[:, :-2], later[:, 1:-1]
-        np.add(later[:, 2:], reach, out=terms[2])
-        _log_sum(terms, beta)
+        np.add(later[:, 2:], reach, out=skipped)
+        log_sum(later[:, :-2], later[:, 1:-1], skipped, beta)
         ends = rows[input_lengths == t + 1]
         if ends.size:
             beta[ends] = -np.inf
