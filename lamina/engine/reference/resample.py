@@ -45,7 +45,7 @@ class Table(NamedTuple):
     place: ndarray
     weight: ndarray | None
     nothing: ndarray
-    copies: bool  # whether the results are the elements as they are
+    times: int = 0  # if every element is repeated so many times, in order
 
 
 # -- tables --------------------------------------------------------------------------------------------------------
@@ -88,11 +88,16 @@ def _nearest(j: ndarray, step: Any, exact: bool) -> ndarray:
 
 def _once(place: ndarray, length: int) -> Table:
     place = np.minimum(place, length - 1)
-    return Table(_read_only(place[None]), None, NOTHING, np.array_equal(place, np.arange(length)))
+    return Table(_read_only(place[None]), None, NOTHING, _times(place, length))
+
+
+def _times(place: ndarray, length: int) -> int:
+    times, rest = divmod(len(place), length)
+    return times if not rest and np.array_equal(place, np.arange(len(place)) // times) else 0
 
 
 def _frozen(place: ndarray, weight: ndarray, nothing: Any = NOTHING) -> Table:
-    return Table(_read_only(place), _read_only(weight), nothing, False)
+    return Table(_read_only(place), _read_only(weight), nothing)
 
 
 def _read_only(a: ndarray) -> ndarray:
@@ -164,8 +169,8 @@ def transposed(axis: Axis) -> Table:
     places = np.where(missing, places[0], places)
     if weight is None and (most == 1 or not missing.any()):
         nothing = np.flatnonzero(count == 0)
-        copies = most == 1 and not nothing.size and np.array_equal(places[0], np.arange(size))
-        return Table(_read_only(places), None, nothing, copies)
+        times = _times(places[0], size) if most == 1 and not nothing.size else 0
+        return Table(_read_only(places), None, nothing, times)
     shares = np.zeros((most, length), share.dtype)
     shares[tap, source] = share
     return _frozen(places, shares, np.flatnonzero(count == 0))
@@ -211,7 +216,7 @@ class _Step(NamedTuple):
 
     axis: int
     size: int
-    taps: tuple[ndarray, ndarray | None, ndarray]
+    taps: Table
     products: Bands | None
 
 
@@ -224,14 +229,15 @@ def _steps(axes: tuple[Axis, ...], backward: bool, real: Any, channels_last: boo
     found = []
     for i, axis in enumerate(axes):
         length, size = axis[1::-1] if backward else axis[:2]
-        place, weight, nothing, copies = transposed(axis) if backward else table(axis)
-        if copies:
+        taps = transposed(axis) if backward else table(axis)
+        if taps.times == 1:
             continue
         columns = i == len(axes) - 1 and not channels_last
-        products = bands(axis, backward, real) if real.kind == "f" and len(place) >= (2 if columns else 4) else None
-        weight = weight if weight is None else weight.astype(real, copy=False)
+        products = bands(axis, backward, real) if real.kind == "f" and len(taps.place) >= (2 if columns else 4) else None
+        if taps.weight is not None:
+            taps = taps._replace(weight=taps.weight.astype(real, copy=False))
         order = size / length, -i if size > length else i
-        found.append((order, _Step(i + 1, size, (place, weight, nothing), products)))
+        found.append((order, _Step(i + 1, size, taps, products)))
     return [step for _, step in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -249,7 +255,7 @@ def _resample(x: ndarray, axes: tuple[Axis, ...], backward: bool) -> ndarray:
             if finite and step.products:
                 values = _multiplied(values, step.axis, step.size, step.products, out)
             else:
-                values = _along(values, step.axis, *step.taps, out)
+                values = _along(values, step.axis, step.taps, out)
         if last is None:
             result[part] = values
     return y
@@ -271,12 +277,18 @@ def _chunks(lanes: int, elements: int) -> Iterator[slice]:
     return (slice(i, i + step) for i in range(0, lanes, step))
 
 
-def _along(
-    x: ndarray, axis: int, place: ndarray, weight: ndarray | None, nothing: ndarray, out: ndarray | None = None
-) -> ndarray:
+def _along(x: ndarray, axis: int, taps: Table, out: ndarray | None = None) -> ndarray:
     """The weighted sums of taps along one axis."""
-    column = (-1, *(1,) * (x.ndim - axis - 1))
-    y: Any = np.take(x, place[0], axis, out, "clip")  # in other modes it would fill a copy of ``out`` first
+    place, weight, nothing, times = taps
+    before, after = x.shape[:axis], x.shape[axis + 1 :]
+    if times:
+        y = np.empty((*before, place.shape[1], *after), x.dtype) if out is None else out
+        copies = y.reshape(*x.shape[: axis + 1], times, *after)
+        for i in range(times):
+            copies[(slice(None),) * (axis + 1) + (i,)] = x
+        return y
+    column = (-1, *(1,) * len(after))
+    y = np.take(x, place[0], axis, out, "clip")  # in other modes it would fill a copy of ``out`` first
     if weight is not None:
         y *= weight[0].reshape(column)
     for t in range(1, len(place)):
@@ -319,7 +331,7 @@ def _resample_bytes(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
     for part in _chunks(len(lanes), max(lanes.size, result.size)):
         values = lanes[part]
         for axis, place, weight, bits in reversed(steps):
-            total = _along(values.astype(np.int32), axis, place, weight, NOTHING)
+            total = _along(values.astype(np.int32), axis, Table(place, weight, NOTHING))
             total += 1 << (bits - 1)
             total >>= bits
             values = np.clip(total, 0, 255).astype(np.uint8)
