@@ -27,12 +27,7 @@ NN_FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 def _gather() -> None:
     for family in FAMILIES:
-        try:
-            module = importlib.import_module(f"lamina.ops.{family}")
-        except ModuleNotFoundError as error:  # while the families are being built
-            if error.name != f"lamina.ops.{family}":
-                raise
-            continue
+        module = importlib.import_module(f"lamina.ops.{family}")
         for table, attribute in (
             (FUNCTIONS, "FUNCTIONS"),
             (METHODS, "METHODS"),
