@@ -43,15 +43,17 @@ def function(targets, inputs, lengths, **settings):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("blank", [0, 2, 4])
 def test_losses_and_gradients(blank, reduction):
-    for seed, (t, n, c, s) in itertools.product((1, 2), ((12, 4, 5, 4), (50, 8, 5, 20), (9, 3, 5, 1), (1, 2, 5, 0), (5, 2, 5, 2))):
+    sizes = (12, 4, 5, 4), (50, 8, 5, 20), (9, 3, 5, 1), (1, 2, 5, 0), (5, 2, 5, 2)
+    for seed, (t, n, c, s) in itertools.product((1, 2), sizes):
         targets, inputs, lengths = sample(t, n, c, s, blank, seed)
         inputs = np.minimum(inputs, t)
         for dtype in (np.float32, np.float64):
             settings = {"blank": blank, "reduction": reduction}
-            rtol = 2e-5 if dtype == np.float32 else 1e-9
-            compare(function(targets, inputs, lengths, **settings), log_probs(t, n, c, dtype), rtol=rtol)
+            # logarithms of 100 are rounded to 1e-5 in single precision, and so are the gradients
+            close = {"rtol": 2e-5, "atol": 1e-4} if dtype == np.float32 else {"rtol": 1e-9}
+            compare(function(targets, inputs, lengths, **settings), log_probs(t, n, c, dtype), **close)
             flat = np.concatenate([row[:k] for row, k in zip(targets, lengths, strict=True)])
-            compare(function(flat, inputs, lengths, **settings), log_probs(t, n, c, dtype), rtol=rtol)
+            compare(function(flat, inputs, lengths, **settings), log_probs(t, n, c, dtype), **close)
 
 
 def test_repeated_labels_and_impossible_targets():
