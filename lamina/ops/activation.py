@@ -104,7 +104,7 @@ class Sigmoid(Op):
 
     @staticmethod
     def backward(ctx, grad):
-        return SigmoidBackward.apply(grad, ctx.output)
+        return SigmoidBackward.apply(grad, p._conj(ctx.output))
 
 
 class SigmoidBackward(Op):
@@ -120,7 +120,7 @@ class SigmoidBackward(Op):
     @staticmethod
     def backward(ctx, gg):
         grad, y = ctx.saved
-        return SigmoidBackward.apply(gg, y), gg * grad * (1 - 2 * y)
+        return SigmoidBackward.apply(gg, p._conj(y)), gg * p._conj(grad * (1 - 2 * y))
 
 
 class Tanh(Op):
@@ -135,7 +135,7 @@ class Tanh(Op):
 
     @staticmethod
     def backward(ctx, grad):
-        return TanhBackward.apply(grad, ctx.output)
+        return TanhBackward.apply(grad, p._conj(ctx.output))
 
 
 class TanhBackward(Op):
@@ -151,7 +151,7 @@ class TanhBackward(Op):
     @staticmethod
     def backward(ctx, gg):
         grad, y = ctx.saved
-        return TanhBackward.apply(gg, y), gg * grad * (-2 * y)
+        return TanhBackward.apply(gg, p._conj(y)), gg * p._conj(grad * (-2 * y))
 
 
 def _softplus_second(u: Any, x: Any, beta: float, threshold: float) -> Any:
