@@ -48,7 +48,7 @@ class Tensor(Variable):
             data = args[0]
             if isinstance(data, Variable):
                 t._a = data._plain()
-                data._version = t._version = data._version or graph.Version()
+                data._writes = t._writes = data._writes or graph.Version()
             else:
                 t._a = creation.tensor(data, dtype=_dtypes.get_default_dtype())._a
         else:
@@ -176,13 +176,14 @@ class Tensor(Variable):
                 "data set to a tensor that requires gradients must be floating point or complex dtype"
             )
         self._a, self._hidden = value._plain(), False
-        if value._version is None:
-            value._version = graph.Version()
-        self._version = value._version  # one memory, one count
+        if value._writes is None:
+            value._writes = graph.Version()
+        self._writes = value._writes  # one memory, one count
 
     @property
-    def _version_number(self) -> int:
-        return 0 if self._version is None else self._version.n
+    def _version(self) -> int:
+        """How often this memory was written in place, as far as that was counted."""
+        return 0 if self._writes is None else self._writes.n
 
     @property
     def T(self) -> Tensor:  # noqa: N802
@@ -622,7 +623,7 @@ class Tensor(Variable):
 
 
 _BOOKKEEPING = frozenset(
-    "_a _node _index _requires _grad _version _hidden _base _replay _rebased _stamp _hooks _after_hooks _retains "
+    "_a _node _index _requires _grad _writes _hidden _base _replay _rebased _stamp _hooks _after_hooks _retains "
     "_inference".split()
 )
 _NUMBERS = (int, float, complex, Variable, np.generic, np.ndarray)

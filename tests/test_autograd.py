@@ -835,3 +835,14 @@ def test_the_gradient_of_a_tensor_that_keeps_none_warns():
             assert y.grad is None
         y.retain_grad()
         assert y.grad is None and t.ones(2).grad is None
+
+
+def test_version_counts_writes_to_the_memory():
+    for t in (lamina, need_torch()):
+        x = t.ones(4)
+        part, other = x[:2], x.detach()
+        counts = [x._version]
+        for write in (lambda x: x.add_(1), lambda x: x[0].mul_(2), lambda x: x.zero_(), lambda x: x.__setitem__(1, 5.0)):
+            write(x)
+            counts.append(x._version)
+        assert counts == [0, 1, 2, 3, 4] and part._version == other._version == 4 and x.clone()._version == 0

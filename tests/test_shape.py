@@ -215,7 +215,7 @@ def test_view_of_bytes(to):
     assert_same(a.view(lamina.uint8), b.view(torch.uint8))
     assert a.dtype == getattr(lamina, to) and a.shape == tuple(b.shape)
     a.view(lamina.uint8).zero_()
-    assert (ours == 0).all() and ours._version_number == 1
+    assert (ours == 0).all() and ours._version == 1
     assert not lamina.zeros(2, requires_grad=True).view(lamina.int32).requires_grad
 
 

@@ -75,8 +75,8 @@ class FunctionCtx(Op):
                         )
                     t._rebased += 1
                 if position is not None and id(t) not in inputs:
-                    t._version = t._version or graph.Version()
-                    made.append((position, ((t._a, t._version, t._version.n), i)))
+                    t._writes = t._writes or graph.Version()
+                    made.append((position, ((t._a, t._writes, t._writes.n), i)))
                     saved[position] = None
                 t._node, t._index, t._requires = self, i, True
             results.append(t)

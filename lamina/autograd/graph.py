@@ -53,9 +53,7 @@ class Variable:
     _index = 0  # which of the node's results this is
     _requires = False  # requires_grad
     _grad: Any = None
-    _version: Version | None = (
-        None  # shared by all tensors over one memory; None while nobody shares or writes
-    )
+    _writes: Version | None = None  # shared by all tensors over one memory; None while nobody shares or writes
     _hidden = False  # contiguous to its user, in another order (channels-last) in fact
     _base: Any = None  # for a view: the tensor that it looks into ...
     _replay: tuple = ()  # ... and the (Op class, arguments) that lead there
@@ -118,9 +116,9 @@ def alias(x: Variable, share_version: bool = True) -> Any:
     t = wrap(x._plain())
     t._inference = x._inference
     if share_version:
-        if x._version is None:
-            x._version = Version()
-        t._version = x._version
+        if x._writes is None:
+            x._writes = Version()
+        t._writes = x._writes
     else:
         expose(x)
         expose(t)
@@ -130,9 +128,9 @@ def alias(x: Variable, share_version: bool = True) -> Any:
 def expose(x: Variable) -> None:
     """Note that ``x``'s memory may be written without a count (``.data``, ``.numpy()``), so that nothing derived from it,
     such as a weight in the engine's own layout, is kept."""
-    if x._version is None:
-        x._version = Version()
-    x._version.watched = False
+    if x._writes is None:
+        x._writes = Version()
+    x._writes.watched = False
 
 
 def memory_version(x: Variable) -> int | None:
@@ -140,7 +138,7 @@ def memory_version(x: Variable) -> int | None:
 
     ``None`` where that cannot be known, because the memory was handed to somebody who writes unseen.
     """
-    version = x._version
+    version = x._writes
     return 0 if version is None else version.n if version.watched else None
 
 
@@ -235,7 +233,7 @@ class Op:
             if a.dtype.kind in "fc":
                 ctx._attach(inputs)
                 if cls.keeps_output:
-                    t._version = version = Version()
+                    t._writes = version = Version()
                     ctx._output = (a, version, version.n)
                 t._node = ctx
                 t._requires = True
@@ -257,7 +255,7 @@ class Op:
             if self.keeps_output:
                 kept = []
                 for t in results:
-                    t._version = version = Version()
+                    t._writes = version = Version()
                     kept.append((t._a, version, version.n))
                 self._output = tuple(kept)
         return results
@@ -291,7 +289,7 @@ class Op:
             versions = []
             for v in values:
                 if isinstance(v, Variable):
-                    version = v._version
+                    version = v._writes
                     versions.append(0 if version is None else version.n)
                     if v._inference and mode.enabled:
                         raise RuntimeError(INFERENCE_MESSAGE)
@@ -311,8 +309,8 @@ class Op:
         if values is FREED:
             raise RuntimeError(FREED_MESSAGE)
         for v, n in zip(values, self._versions):  # noqa: B905  # strict costs more than the check
-            if isinstance(v, Variable) and v._version is not None and v._version.n != n:
-                raise RuntimeError(_modified(v._a, v._version.n, n, v._node))
+            if isinstance(v, Variable) and v._writes is not None and v._writes.n != n:
+                raise RuntimeError(_modified(v._a, v._writes.n, n, v._node))
         return values
 
     @property
@@ -481,14 +479,14 @@ class ViewOp(Op):
     @staticmethod
     def _view(x: Any, array: ndarray, step: tuple) -> Any:
         t = _new(_Tensor)
-        version = x._version
+        version = x._writes
         if version is None:
-            version = x._version = Version()
+            version = x._writes = Version()
         base = x._base
         if base is None:
-            t._a, t._version, t._base, t._replay, t._stamp = array, version, x, (step,), x._rebased
+            t._a, t._writes, t._base, t._replay, t._stamp = array, version, x, (step,), x._rebased
         else:
-            t._a, t._version, t._base, t._replay, t._stamp = (
+            t._a, t._writes, t._base, t._replay, t._stamp = (
                 array,
                 version,
                 base,
@@ -517,9 +515,19 @@ class Part:
 
 def bump(x: Variable) -> None:
     """Note that ``x``'s memory was written."""
-    if x._version is None:
-        x._version = Version()
-    x._version.n += 1
+    if x._writes is None:
+        x._writes = Version()
+    x._writes.n += 1
+
+
+def snapshot(x: Any) -> Any:
+    """``x`` as it is now: its memory and history under another name."""
+    if x._base is not None:
+        x._history()
+    s = _new(type(x))
+    s.__dict__.update(x.__dict__)
+    s._writes = s._base = None  # what is written to its base from now on does not concern it
+    return s
 
 
 def check_writable(x: Variable, may_repeat: bool = False) -> None:
@@ -663,10 +671,8 @@ def inplace(function: Any, name: str) -> Any:
         if not recording and into is not None and not kwargs and into(self, *args):
             bump(self)
             return self
-        if recording:  # a snapshot, so that what the rule saved is not the tensor that is about to change
-            source = _new(_Tensor)
-            source.__dict__.update(self.__dict__)
-            source._version = source._base = None  # later writes to its base do not concern it
+        if recording:  # what the rule saves must not be the tensor that is about to change
+            source = snapshot(self)
             args = tuple(source if a is self else a for a in args)
         result = function(source, *args, **kwargs)
         if result._a.shape != self._a.shape:

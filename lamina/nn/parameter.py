@@ -29,9 +29,9 @@ def _share(cls: type, data: Tensor | None, requires_grad: bool) -> Any:
     if not isinstance(data, Tensor):
         raise TypeError(f"{cls.__name__}(): argument 'data' must be a Tensor, not {type(data).__name__}")
     t = _leaf(cls, data._plain(), requires_grad)
-    if data._version is None:
-        data._version = Version()
-    t._version = data._version
+    if data._writes is None:
+        data._writes = Version()
+    t._writes = data._writes
     return t
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache, wraps
 from typing import Any
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable, type_name
+from lamina.autograd.graph import Op, Variable, memory_version, type_name
 from lamina.engine import kernels as k
 from lamina.ops.pointwise import _conj
 
@@ -29,12 +29,6 @@ Settings = tuple[Ints, Pairs, Ints, int]
 # -- the operations ------------------------------------------------------------------------------------------------
 
 
-def _version(weight: Any) -> int | None:
-    """What changes whenever the weight's memory is written, so that a layout of it may be kept; ``None``: unknown."""
-    version = weight._version
-    return 0 if version is None else version.n if version.watched else None
-
-
 class Convolution(Op):
     """y = x ⋆ w + b;   dL/dx = g ⋆ᵀ w, dL/dw = x ⋆ g, dL/db = Σg"""
 
@@ -43,7 +37,7 @@ class Convolution(Op):
         a = _arranged(ctx, x, w, x._a.shape, settings)
         ctx.save(x, w, None if a is x._a else a)
         ctx.settings = settings
-        return k.conv(a, w._a, b if b is None else b._a, settings, _version(w))
+        return k.conv(a, w._a, b if b is None else b._a, settings, memory_version(w))
 
     @staticmethod
     def backward(ctx, grad):
@@ -69,7 +63,7 @@ class ConvolutionBackwardInput(Op):
         a = _arranged(ctx, x, w, (len(x._a), w._a.shape[1] * settings[3], *size), settings)
         ctx.save(x, w, None if a is x._a else a)
         ctx.settings = settings
-        return k.conv_backward_input(a, w._a, b if b is None else b._a, size, settings, _version(w))
+        return k.conv_backward_input(a, w._a, b if b is None else b._a, size, settings, memory_version(w))
 
     @staticmethod
     def backward(ctx, grad):

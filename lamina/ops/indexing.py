@@ -20,6 +20,7 @@ from lamina.autograd.graph import (
     mode,
     overwrite,
     record_write,
+    snapshot,
     type_name,
     wants,
     wrap,
@@ -34,16 +35,6 @@ _FULL = slice(None)
 _NUMBER = (bool, int, float, complex, np.generic)
 
 # -- writing in place ----------------------------------------------------------------------------------------
-
-
-def snapshot(x: Any) -> Any:
-    """``x`` as it is now: its memory and history under another name."""
-    if x._base is not None:
-        x._history()
-    s = object.__new__(type(x))
-    s.__dict__.update(x.__dict__)
-    s._version = s._base = None  # what is written to its base from now on does not concern it
-    return s
 
 
 def write(op: type[Op], x: Any, *inputs: Any) -> Any:

@@ -566,9 +566,9 @@ def expand_as(input: Any, other: Any) -> Any:
 
 
 @of_tensor
-def broadcast_to(input: Any, size: Any) -> Any:
+def broadcast_to(input: Any, *args: Any, size: Any = None) -> Any:
     """``input.expand(size)``."""
-    return expand(input, size)
+    return expand(input, *args, size=size)
 
 
 def broadcast_shapes(*shapes: Any) -> Size:

@@ -32,11 +32,11 @@ def shown(value: Any) -> str:
 class Storage:
     """The memory of one or several tensors of a file, as ``map_location`` sees it: it lies on the CPU and stays there."""
 
-    __slots__ = ("_bytes", "_other", "_version", "kind", "location")
+    __slots__ = ("_bytes", "_other", "_writes", "kind", "location")
 
     def __init__(self, data: np.ndarray, kind: dtype | None, location: str) -> None:
         self._bytes, self.kind, self.location = _tidy(data, kind), kind, location
-        self._version = Version()  # one memory, one count of writes
+        self._writes = Version()  # one memory, one count of writes
         self._other: dict[str, Storage] = {}
 
     def fill(self, data: np.ndarray) -> None:
@@ -86,7 +86,7 @@ class Storage:
     def tensor(self, kind: dtype, offset: Any, size: Any, strides: Any) -> Any:
         """The tensor over :meth:`view`."""
         t = wrap(self.view(kind, offset, size, strides))
-        t._version = self._version
+        t._writes = self._writes
         return t
 
     def changed(self, how: str) -> Storage:

@@ -345,10 +345,10 @@ class _Passed:
         passed = list(values)
         results = BackwardHookFunction.apply(on_backward, *(values[i] for i in self.where))
         for i, t in zip(self.where, results, strict=True):
-            if values[i]._version is None:
-                values[i]._version = Version()
+            if values[i]._writes is None:
+                values[i]._writes = Version()
             # The same memory, in the order that its user believes in.
-            t._version, t._hidden = values[i]._version, False
+            t._writes, t._hidden = values[i]._writes, False
             passed[i] = t
         self.values = tuple(passed) if type(values) is tuple else type(values)(*passed)
 
