@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 FAMILIES = (
     "operands", "unary", "pointwise", "creation", "kinds", "shape", "layout", "parts", "join", "indexing", "masking", "gathering",
     "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg", "products", "einsum",
-    "decomposition", "orthogonal", "random", "activation", "piecewise", "conv", "pad", "shuffle", "pooling", "resample", "grid",
+    "decomposition", "orthogonal", "random", "activation", "piecewise", "conv", "conv_tbc", "pad", "shuffle", "pooling", "resample", "grid",
     "fold", "norm", "layernorm", "dropout", "attention", "multihead",
     "rnn", "loss", "loss_pointwise", "loss_binary", "embedding", "distance", "loss_margin", "loss_ctc", "loss_linear",
 )  # fmt: skip
