@@ -37,7 +37,8 @@ def test_errors():
     x, w, b = np.ones((5, 2, 3)), np.ones((3, 3, 4)), np.ones(4)
     for case in (
         lambda t, x, w, b: t.conv_tbc(x[0], w, b), lambda t, x, w, b: t.conv_tbc(x, w[0], b),
-        lambda t, x, w, b: t.conv_tbc(x, w, b[:2]), lambda t, x, w, b: t.conv_tbc(x, w[:, :2], b), lambda t, x, w, b: t.conv_tbc(x, w.float(), b),
+        lambda t, x, w, b: t.conv_tbc(x, w, b[:2]), lambda t, x, w, b: t.conv_tbc(x, w[:, :2], b),
+        lambda t, x, w, b: t.conv_tbc(x, w.float(), b),
         lambda t, x, w, b: t.conv_tbc(x, w, None),
     ):  # fmt: skip
         same_error(case, x, w, b)

@@ -8,9 +8,10 @@ from lamina import linalg, ops
 from lamina._dtypes import finfo
 from lamina._tensor import Tensor
 from lamina.autograd import no_grad
+from lamina.nn import functional as F
 from lamina.nn.modules.module import Module
 from lamina.nn.utils import parametrize
-from lamina.nn.utils.spectral_norm import as_matrix, output_dim, random_unit, unit
+from lamina.nn.utils.spectral_norm import as_matrix, output_dim, random_unit
 from lamina.nn.utils.weight_norm import norm_except, weight_of
 
 __all__ = ["orthogonal", "spectral_norm", "weight_norm"]
@@ -221,12 +222,12 @@ class _SpectralNorm(Module):
     def _power_method(self, matrix: Any, n_power_iterations: int) -> None:
         """Move u and v towards the singular vectors of the largest singular value."""
         for _ in range(n_power_iterations):
-            self._u.copy_(unit(matrix @ self._v, self.eps))
-            self._v.copy_(unit(matrix.mH @ self._u, self.eps))
+            self._u.copy_(F.normalize(matrix @ self._v, dim=0, eps=self.eps))
+            self._v.copy_(F.normalize(matrix.mH @ self._u, dim=0, eps=self.eps))
 
     def forward(self, weight: Any) -> Any:
         if weight.ndim == 1:
-            return unit(weight, self.eps)
+            return F.normalize(weight, dim=0, eps=self.eps)
         matrix = as_matrix(weight, self.dim)
         if self.training:
             self._power_method(matrix, self.n_power_iterations)

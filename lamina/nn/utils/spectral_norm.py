@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from lamina import ops
 from lamina.autograd import no_grad
-from lamina.linalg import vector_norm
+from lamina.nn import functional as F
 from lamina.nn.modules.conv import _ConvTransposeNd
 from lamina.nn.modules.module import Module
 from lamina.nn.parameter import Parameter, UninitializedParameter
@@ -18,14 +18,9 @@ __all__ = [
 M = TypeVar("M", bound=Module)
 
 
-def unit(x: Any, eps: float) -> Any:
-    """x divided by its norm, or by ``eps`` if that is larger."""
-    return x / vector_norm(x).clamp(min=eps)
-
-
 def random_unit(like: Any, size: int, eps: float) -> Any:
     """A random vector of norm 1."""
-    return unit(like.new_empty(size).normal_(0, 1), eps)
+    return F.normalize(like.new_empty(size).normal_(0, 1), dim=0, eps=eps)
 
 
 def as_matrix(weight: Any, dim: int) -> Any:
@@ -70,8 +65,8 @@ class SpectralNorm:
         if do_power_iteration:
             with no_grad():
                 for _ in range(self.n_power_iterations):
-                    v.copy_(unit(matrix.t() @ u, self.eps))
-                    u.copy_(unit(matrix @ v, self.eps))
+                    v.copy_(F.normalize(matrix.t() @ u, dim=0, eps=self.eps))
+                    u.copy_(F.normalize(matrix @ v, dim=0, eps=self.eps))
                 # copies, so that the next iteration does not change what the graph holds
                 u, v = u.clone(), v.clone()
         return weight / (u @ (matrix @ v))
