@@ -94,6 +94,15 @@ def test_clipped_gradients_are_written_in_place():
         utils.clip_grad_norm_([p], 0.1)
 
 
+def test_sparse_gradients_are_not_clipped():
+    def clip(t, x):
+        layer = t.nn.Embedding(5, 3, sparse=True)
+        layer(t.tensor([1, 1])).sum().backward()
+        t.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+
+    same_error(clip, np.ones(1))
+
+
 def test_clip_grad_value():
     torch = need_torch()
     for dtype in ("float32", "float64"):

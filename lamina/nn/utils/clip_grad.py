@@ -21,7 +21,10 @@ Tensors = Tensor | Iterable[Tensor]
 
 def _gradients(parameters: Tensors) -> list[Any]:
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [p.grad for p in parameters if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if any(g.is_sparse for g in gradients):
+        raise NotImplementedError("sparse gradients cannot be clipped; make the embedding with sparse=False")
+    return gradients
 
 
 @no_grad()
