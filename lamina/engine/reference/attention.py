@@ -26,7 +26,7 @@ _highest: Any = np.maximum.reduce
 _total: Any = np.add.reduce
 
 BLOCK = 1 << 19  # scores in a block: two such blocks fit into the caches of most processors
-ROWS = 64  # rows that a block has at least, lest products become too flat to be fast
+ROWS = 64  # rows that a block has at least (if there are as many), lest products become too flat to be fast
 STEP = 128  # with a causal mask, how many rows a block has at most, and in multiples of what hidden keys are left out
 
 
@@ -35,8 +35,9 @@ def blocks(n: int, heads: int, rows: int, keys: int, causal: bool, free: bool) -
 
     With a causal mask few rows are taken, as they look at few keys together; of several heads if the order is ``free``.
     """
-    room = max(BLOCK // keys, ROWS)
-    row_step = rows if rows <= room else room // 16 * 16
+    room = max(BLOCK // keys, 2 * ROWS)
+    several = 2 if free and heads > 1 else 1  # products of two heads are shared out between threads better than those of one
+    row_step = rows if rows * several <= room else room // several // 16 * 16
     if causal and row_step > STEP and keys > STEP:
         row_step = STEP
     head_step = n_step = 1
