@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 FAMILIES = (
-    "operands", "unary", "pointwise", "creation", "kinds", "shape", "layout", "parts", "join", "indexing",
+    "operands", "unary", "pointwise", "elementary", "creation", "kinds", "shape", "layout", "parts", "join", "indexing",
     "masking", "gathering", "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg",
     "products", "einsum", "decomposition", "orthogonal", "random", "activation", "piecewise", "conv",
     "conv_tbc", "pad", "shuffle", "pooling", "resample", "grid", "fold", "norm", "layernorm", "dropout",

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import ViewOp
+from lamina.autograd.graph import Variable, ViewOp
+from lamina.ops.join import stack
 from lamina.ops.layout import storage_offset
-from lamina.ops.operands import checked
+from lamina.ops.operands import checked, not_a_tensor, store_or_return
 from lamina.ops.parts import Slice
-from lamina.ops.shape import strided
+from lamina.ops.shape import broadcast_tensors, strided
+from lamina.ops.unary import cos, sin
 
 
 class ViewAsReal(ViewOp):
@@ -82,6 +84,32 @@ def imag(input: Any) -> Any:
     return Slice.apply(ViewAsReal.apply(input), (Ellipsis, 1))
 
 
+def complex(real: Any, imag: Any, *, out: Any = None) -> Any:  # noqa: A001
+    """Complex numbers of real and imaginary parts: tensors of one floating dtype, which broadcast."""
+    parts = _pair("complex", real=real, imag=imag)
+    return store_or_return(out, view_as_complex(stack(broadcast_tensors(*parts), -1)))
+
+
+def polar(abs: Any, angle: Any, *, out: Any = None) -> Any:  # noqa: A002
+    """Complex numbers of sizes and angles: tensors of one floating dtype, which broadcast."""
+    size, turn = _pair("polar", abs=abs, angle=angle)
+    return store_or_return(out, complex(size * cos(turn), size * sin(turn)))
+
+
+def _pair(name: str, **tensors: Any) -> list[Any]:
+    for position, (argument, t) in enumerate(tensors.items(), 1):
+        if not isinstance(t, Variable):
+            raise not_a_tensor(t, name, argument, position)
+    dtypes = [SCALAR_NAME[BY_NUMPY[t._a.dtype]] for t in tensors.values()]
+    if not set(dtypes) <= {"Float", "Double"}:
+        raise RuntimeError(f"{name}: Expected both inputs to be Float or Double tensors but got {' and '.join(dtypes)}")
+    if len(set(dtypes)) > 1:
+        raise RuntimeError(
+            f"{name}: Expected object of scalar type {dtypes[0]} but got scalar type {dtypes[1]} for second argument"
+        )
+    return list(tensors.values())
+
+
 def resolve_conj(input: Any) -> Any:
     """The tensor itself: a conjugate is always computed here."""
     return input
@@ -92,5 +120,5 @@ def resolve_neg(input: Any) -> Any:
     return input
 
 
-FUNCTIONS = ("view_as_real", "view_as_complex", "real", "imag", "resolve_conj", "resolve_neg")
+FUNCTIONS = ("complex", "polar", "view_as_real", "view_as_complex", "real", "imag", "resolve_conj", "resolve_neg")
 METHODS = ("resolve_conj", "resolve_neg")

@@ -619,12 +619,6 @@ def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:  # noqa: A002
     return clamp(input, max=max, out=out)
 
 
-def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
-    """input + weight·(end − input)."""
-    r = input + weight * (end - input)
-    return r if out is None else store(out, r)
-
-
 def addcmul(input: Any, tensor1: Any, tensor2: Any, *, value: Any = 1, out: Any = None) -> Any:
     """input + value·tensor1·tensor2."""
     r = add(input, mul(tensor1, tensor2), alpha=value)
@@ -738,13 +732,6 @@ def logit(input: Any, eps: float | None = None, *, out: Any = None) -> Any:
     return store_or_return(out, Logit.apply(input))
 
 
-def logaddexp(input: Any, other: Any, *, out: Any = None) -> Any:
-    """log(eˣ + eʸ), without overflow."""
-    high = maximum(input, other).detach()
-    high = where(isfinite(high), high, 0.0)
-    return store_or_return(out, log(exp(input - high) + exp(other - high)) + high)
-
-
 arctan2, multiply, subtract, divide = atan2, mul, sub, div
 greater, greater_equal, less, less_equal, not_equal = gt, ge, lt, le, ne
 
@@ -753,16 +740,16 @@ FUNCTIONS = (
     "fmin", "atan2", "fmod", "remainder", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
     "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not",
     "bitwise_left_shift", "bitwise_right_shift", "isnan", "isinf", "isfinite", "signbit", "where", "clamp",
-    "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "clone", "arctan2",
+    "clip", "clamp_min", "clamp_max", "addcmul", "addcdiv", "nan_to_num", "clone", "arctan2",
     "multiply", "subtract", "divide", "greater", "greater_equal", "less", "less_equal", "not_equal",
-    "logit", "logaddexp",
+    "logit",
 )  # fmt: skip
 METHODS = tuple(n for n in FUNCTIONS if n not in ("where", "rsub"))
 INPLACE = (
     "add", "sub", "mul", "div", "floor_divide", "true_divide", "pow", "atan2", "fmod", "remainder", "eq",
     "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
     "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "clamp",
-    "clip", "clamp_min", "clamp_max", "lerp", "addcmul", "addcdiv", "nan_to_num", "multiply", "subtract",
+    "clip", "clamp_min", "clamp_max", "addcmul", "addcdiv", "nan_to_num", "multiply", "subtract",
     "divide", "logit", "arctan2", "greater", "greater_equal", "less", "less_equal", "not_equal",
 )  # fmt: skip
 FUNCTIONS += tuple(

@@ -13,6 +13,7 @@ __all__ = [
     "neg", "abs", "sign", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "square", "reciprocal",
     "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "round", "trunc",
     "add_", "sub_", "mul_", "div_",
+    "xlogy", "heaviside", "gcd", "lcm", "angle", "sinc", "isposinf", "isneginf",
     "isnan", "isinf", "isfinite", "signbit", "where", "clamp", "conj", "cast", "contiguous", "deg2rad", "rad2deg", "lerp",
 ]  # fmt: skip
 
@@ -32,6 +33,7 @@ sinh, cosh, asinh, acosh, atanh = np.sinh, np.cosh, np.arcsinh, np.arccosh, np.a
 floor, ceil, trunc = np.floor, np.ceil, np.trunc
 isnan, isinf, isfinite, signbit, where, conj = np.isnan, np.isinf, np.isfinite, np.signbit, np.where, np.conjugate
 deg2rad, rad2deg = np.deg2rad, np.rad2deg
+gcd, lcm, isposinf, isneginf = np.gcd, np.lcm, np.isposinf, np.isneginf
 abs = np.absolute  # noqa: A001
 
 
@@ -109,6 +111,29 @@ def clamp(x: Any, low: Any, high: Any) -> Any:
     if high is not None:
         x = np.minimum(x, high)
     return x
+
+
+def xlogy(x: Any, y: Any) -> Any:
+    """x·log y; 0 where x is 0, unless y is NaN."""
+    return np.where((x == 0) & ~np.isnan(y), x.dtype.type(0), x * np.log(y)).astype(x.dtype, copy=False)
+
+
+def heaviside(x: Any, y: Any) -> Any:
+    """1 above zero, y at zero, else 0."""
+    return np.where(x == 0, y, x > 0).astype(x.dtype, copy=False)
+
+
+def angle(x: Any) -> Any:
+    """The argument of a number; of real ones 0 or π, and NaN for NaN."""
+    if x.dtype.kind == "c":
+        return np.angle(x)
+    return np.where(np.isnan(x), x, np.where(x < 0, x.dtype.type(np.pi), x.dtype.type(0)))
+
+
+def sinc(x: Any) -> Any:
+    """sin(πx)/(πx), 1 at 0."""
+    y = x * x.dtype.type(np.pi)
+    return np.where(x == 0, x.dtype.type(1), np.sin(y) / np.where(x == 0, x.dtype.type(1), y))
 
 
 def lerp(start: Any, end: Any, weight: Any) -> Any:
