@@ -89,6 +89,7 @@ def _log_where_it_counts(grad: Any, x: Any, y: Any) -> Any:
     return p.where((x == 0) & (y <= 0), 0.0, grad * log(y))
 
 
+hypot: Any
 hypot = _two(
     "hypot", lambda g, x, y: g * (x / hypot(x, y)), lambda g, x, y: g * (y / hypot(x, y)), "√(input² + other²)."
 )
