@@ -321,8 +321,11 @@ class Tensor(Variable):
         return self._a.tolist()
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The array that this tensor shares its memory with; raises ``RuntimeError`` if it requires a gradient."""
-        if self.requires_grad and not force:
+        """The array that this tensor shares its memory with.
+
+        Raises ``RuntimeError`` if the tensor requires a gradient, unless gradients are off or ``force`` is set.
+        """
+        if mode.enabled and self.requires_grad and not force:
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
             )

@@ -846,3 +846,41 @@ def test_version_counts_writes_to_the_memory():
             write(x)
             counts.append(x._version)
         assert counts == [0, 1, 2, 3, 4] and part._version == other._version == 4 and x.clone()._version == 0
+
+
+def test_numpy_is_there_where_gradients_are_off():
+    class Sine(Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return lamina.from_numpy(np.sin(x.numpy()))
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.saved_tensors[0].cos()
+
+    x = leaf(0.3, 1.2)
+    assert gradcheck(Sine.apply, x)
+    for t in (lamina, need_torch()):
+        w = t.ones(2, requires_grad=True)
+        with t.no_grad():
+            assert w.numpy().tolist() == [1.0, 1.0] and np.asarray(w).sum() == 2
+    same_error(lambda t: t.ones(2, requires_grad=True).numpy())
+
+
+def test_what_hooks_may_not_return():
+    for wrong in (lambda t: t.ones(5), lambda t: 5):
+
+        def at_leaf(t, wrong=wrong):
+            x = t.ones(2, requires_grad=True)
+            x.register_hook(lambda g: wrong(t))
+            x.sum().backward()
+
+        def between(t, wrong=wrong):
+            y = t.ones(2, requires_grad=True) * 2
+            y.register_hook(lambda g: wrong(t))
+            y.sum().backward()
+
+        same_error(at_leaf)
+        same_error(between)
+    same_error(lambda t: t.autograd.grad(t.ones(2, requires_grad=True).sum(), []))

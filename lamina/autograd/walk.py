@@ -179,14 +179,30 @@ def _plan(roots: Sequence[Any], targets: Sequence[Any] | None) -> tuple:
     return wanted_leaves, wanted_results, needed
 
 
+def _hooked(hook: Any, grad: Any) -> Any:
+    """What a tensor's hook makes of a gradient: the gradient itself if it returns ``None``, else one of the same size."""
+    changed = hook(grad)
+    if changed is None:
+        return grad
+    if not isinstance(changed, Variable):
+        raise TypeError(f"expected a Tensor or None, but the hook {_name(hook)} returned '{type(changed).__name__}'")
+    if changed._a.shape != grad._a.shape:
+        raise RuntimeError(
+            f"hook {_name(hook)} has changed the size of value: got {list(changed._a.shape)}, expected {list(grad._a.shape)}"
+        )
+    return changed
+
+
+def _name(hook: Any) -> str:
+    return repr(getattr(hook, "__name__", type(hook).__name__))
+
+
 def _result_hooks(node: Op, outgoing: list[Any]) -> None:
     """Run tensor hooks on the gradients of a node's results, then keep those that a tensor retains."""
     for index, hooks in (node._hooks or {}).items():
         for hook in tuple(hooks.values()):
             if outgoing[index] is not None:
-                changed = hook(outgoing[index])
-                if changed is not None:
-                    outgoing[index] = changed
+                outgoing[index] = _hooked(hook, outgoing[index])
     for index, reference in (node._retain or {}).items():
         tensor = reference()
         if tensor is not None and outgoing[index] is not None:
@@ -202,9 +218,7 @@ def _finish(
         leaf, grad = entry
         if leaf._hooks:
             for hook in tuple(leaf._hooks.values()):
-                changed = hook(grad)
-                if changed is not None:
-                    entry[1] = grad = changed
+                entry[1] = grad = _hooked(hook, grad)
         if not capture:
             entry[1] = None  # so that accumulate can see whether anybody else holds the gradient
             accumulate(leaf, grad, create_graph, _HELD)
@@ -369,6 +383,8 @@ def grad(
             outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads
         )
     roots, targets = _as_tuple(outputs), _as_tuple(inputs)
+    if not targets:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     grads = _initial_gradients(roots, grad_outputs)
     for i, t in enumerate(targets):
         if not isinstance(t, Variable):
