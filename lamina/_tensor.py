@@ -228,10 +228,6 @@ class Tensor(Variable):
     names = property(lambda self: (None,) * self._a.ndim)
     name = None
 
-    @property
-    def is_inference_tensor(self) -> bool:
-        return self._inference
-
     def is_inference(self) -> bool:
         """Whether this tensor was made in inference mode."""
         return self._inference

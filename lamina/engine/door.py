@@ -51,6 +51,16 @@ def _again(function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> An
         return function(*args, **kwargs)  # type: ignore[misc]
 
 
+def quietly(function: Callable[..., Any], *args: Any) -> Any:
+    """A call without NumPy's warnings, for arithmetic that is no kernel; the function calls none either."""
+    try:
+        return _quiet.run(function, *args)
+    except RuntimeError as error:
+        if "already entered" not in str(error):
+            raise
+        return _again(function, *args)
+
+
 class Kernel:
     """One engine operation with its two forms and its counts."""
 

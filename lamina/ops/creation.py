@@ -10,6 +10,7 @@ import numpy as np
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
 from lamina.autograd.graph import Variable, expose, repeats, wrap
+from lamina.engine.door import quietly
 from lamina.ops.operands import not_a_tensor, of_tensor, store
 
 
@@ -142,23 +143,26 @@ def _check_range(a: np.ndarray, d: np.dtype) -> None:
         raise RuntimeError(f"value cannot be converted to type {d.name} without overflow: {(high if high > info.max else low)}")
 
 
+def _copied(data: Any, dtype: Any) -> np.ndarray:
+    """The data of a new tensor, in row-major order."""
+    try:
+        a = _infer(data, dtype is not None)
+    except OverflowError:  # an integer beyond int64: only uint64 and floats can hold it
+        if dtype is None or (to_numpy(dtype).kind in "iu" and to_numpy(dtype) != np.uint64):
+            raise ValueError(f"Overflow when unpacking long long: {data!r} is beyond int64") from None
+        a = np.array(data, object)
+    d = to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy
+    if a.dtype is not d and not isinstance(data, (Variable, np.ndarray)):
+        _check_range(a, d)
+    return np.array(a, d, order="C", copy=True)
+
+
 def tensor(
     data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Any:
     """A new leaf tensor with a copy of ``data`` (numbers, nested sequences, arrays, tensors); the dtype is inferred."""
     check_device(device)
-    with np.errstate(over="ignore", invalid="ignore"):  # 1e40 is inf in float32, without a word
-        try:
-            a = _infer(data, dtype is not None)
-        except OverflowError:  # an integer beyond int64: only uint64 and floats can hold it
-            if dtype is None or (to_numpy(dtype).kind in "iu" and to_numpy(dtype) != np.uint64):
-                raise ValueError(f"Overflow when unpacking long long: {data!r} is beyond int64") from None
-            a = np.array(data, object)
-        d = to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy
-        if a.dtype is not d and not isinstance(data, (Variable, np.ndarray)):
-            _check_range(a, d)
-        a = np.array(a, d, order="C", copy=True)
-    return finish(a, requires_grad)
+    return finish(quietly(_copied, data, dtype), requires_grad)  # 1e40 is inf in float32, without a word
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Any:
