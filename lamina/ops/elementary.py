@@ -10,7 +10,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable, wants, wrap
+from lamina.autograd.graph import Op, Variable, inplace, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.operands import (
@@ -293,7 +293,9 @@ METHODS = (
     "hypot", "copysign", "xlogy", "logaddexp", "logaddexp2", "nextafter", "heaviside", "gcd", "lcm", "ldexp", "float_power",
     "lerp", "angle", "sinc", "isposinf", "isneginf", "isreal",
 )  # fmt: skip
-FUNCTIONS = METHODS
 INPLACE = (
     "hypot", "copysign", "xlogy", "nextafter", "heaviside", "gcd", "lcm", "ldexp", "float_power", "lerp", "sinc",
 )  # fmt: skip
+FUNCTIONS = METHODS + tuple(  # these have their in-place forms as functions too: torch.xlogy_(x, y)
+    inplace(globals()[name], f"{name}_") for name in ("xlogy", "gcd", "lcm", "ldexp", "sinc")
+)
