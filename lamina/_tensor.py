@@ -44,7 +44,7 @@ class Tensor(Variable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tensor:
         t = object.__new__(cls)
-        if len(args) == 1 and not isinstance(args[0], (int, np.integer)):
+        if len(args) == 1 and not isinstance(args[0], (int, np.integer, Size)):
             data = args[0]
             if isinstance(data, Variable):
                 t._a = data._plain()
@@ -52,7 +52,7 @@ class Tensor(Variable):
             else:
                 t._a = creation.tensor(data, dtype=_dtypes.get_default_dtype())._a
         else:
-            t._a = np.empty(creation.size_of(args), _dtypes._Default.numpy)
+            t._a = np.empty(creation.size_of(args) if args else (0,), _dtypes._Default.numpy)
         return t
 
     # -- attributes ------------------------------------------------------------------------------------------------

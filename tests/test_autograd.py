@@ -884,3 +884,4 @@ def test_what_hooks_may_not_return():
         same_error(at_leaf)
         same_error(between)
     same_error(lambda t: t.autograd.grad(t.ones(2, requires_grad=True).sum(), []))
+    same_error(lambda t: t.set_grad_enabled("a"))

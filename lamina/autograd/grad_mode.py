@@ -81,7 +81,9 @@ class set_grad_enabled(_Switch):  # noqa: N801
     """Record operations or not, as the argument says; acts at once, and until the end of a ``with`` block if used as one."""
 
     def __init__(self, mode: bool) -> None:
-        self.wanted = bool(mode)
+        if not isinstance(mode, bool):
+            raise TypeError(f"set_grad_enabled(): argument 'enabled' (position 1) must be bool, not {type(mode).__name__}")
+        self.wanted = mode
         self.before = _swap(self.wanted)
 
     def _again(self) -> Any:
