@@ -820,3 +820,29 @@ def test_square_transposed_convolution_keeps_its_two_weights_apart(groups):
     with engines.engine("onednn"):
         ours = gradient(lamina)
     assert_same(ours, gradient(need_torch()), **tolerance("float32", 32 * 9 * 2))
+
+
+@pytest.mark.parametrize(("channels", "stride"), [(1, 2), (3, (2, 1)), (4, 2), (7, (1, 3)), (12, 2)])
+def test_strided_pixels_of_few_channels(channels, stride):
+    """oneDNN's own code for these is wrong once in some tens of calls of a new plan, or never returns."""
+    from lamina.engine.onednn import conv as fast
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, channels, 6, 16)).astype("float32")
+    t = stride if isinstance(stride, tuple) else (stride, stride)
+    g = rng.standard_normal((5, 16, 5 // t[0] + 1, 15 // t[1] + 1)).astype("float32")
+    expected = np.einsum("nohw,nchw->oc", g, x[:, :, :: t[0], :: t[1]])
+    with engines.engine("onednn"):
+        for order in ("C", "channels-last") * 30:
+            if order != "C":
+                x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+            fast._backward_weight.clear()
+            found = engines.kernels.conv_backward_weight(x, g, (1, 1), (t, ((0, 0), (0, 0)), (1, 1), 1))
+            np.testing.assert_allclose(found[:, :, 0, 0], expected, rtol=1e-4, atol=1e-3)
+    for pads in (((1, 1), (0, 0)), ((0, 1), (0, 2))):  # padding beyond the last window's pixel, or before the first
+        with engines.engine("reference"):
+            y = engines.kernels.conv(x, np.ones((2, channels, 1, 1), "float32"), None, (t, pads, (1, 1), 1))
+            wanted = engines.kernels.conv_backward_weight(x, y, (1, 1), (t, pads, (1, 1), 1))
+        with engines.engine("onednn"):
+            found = engines.kernels.conv_backward_weight(x, y, (1, 1), (t, pads, (1, 1), 1))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-2)

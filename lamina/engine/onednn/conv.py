@@ -143,9 +143,13 @@ class _Geometry:
         self.stride, self.dilation = stride, dilation
         before, after = tuple(lo for lo, _ in padding), tuple(hi for _, hi in padding)
         self.windows = stride, tuple(d - 1 for d in dilation), before, after
-        # oneDNN takes a negative padding only where an input entry is left over that no window reaches
         # one pixel to one pixel: a matrix product over the channels
         self.pointwise = groups == 1 and max(*w[2:], *self.stride) == 1 and max(map(max, padding)) <= 0 and min(before) == 0
+        # oneDNN 3.2 leaves pixels out by copying whole vectors of channels: fewer than fill one are written past their room
+        self.skips = max(w[2:]) == 1 < max(self.stride) and not any(before) and x[1] // groups % 8 > 0 and all(
+            (m - 1) * t < n for m, t, n in zip(self.y[2:], stride, self.x[2:], strict=True)
+        )  # fmt: skip
+        # oneDNN takes a negative padding only where an input entry is left over that no window reaches
         self.usable = 0 not in (*x, *self.y, *w) and all(hi + t > 0 for hi, t in zip(after, stride, strict=True))
         self.large = prod(self.y) >= SMALL
         self.in_vectors = x[1] // groups % 8 == 0 and w[0] // groups % 8 == 0
@@ -434,6 +438,8 @@ def _backward_weight(
         product = _pixel_products(g, x_strides, grad_strides)
         if product is not None:
             return product
+    if g.skips:
+        return _picked(g)
     planes = conv_planes.backward_weight(g, _backward_weight)
     if planes is not None:
         return planes
@@ -466,6 +472,19 @@ def _backward_weight(
             execute(x, grad, blocks)
             unblock(blocks, gw)
         return gw
+
+    return run
+
+
+def _picked(g: _Geometry) -> Callable[[ndarray, ndarray], ndarray]:
+    """The gradient to the weight of single pixels, of which the stride leaves some out: those that it takes are copied."""
+    stride, _, _, groups = g.settings
+    kernel, ones = g.w_shape[2:], (1,) * len(stride)
+    settings = ones, ((0, 0),) * len(ones), ones, groups
+    taken = (slice(None), slice(None), *(slice(0, (n - 1) * t + 1, t) for n, t in zip(g.y_shape[2:], stride, strict=True)))
+
+    def run(x: ndarray, grad: ndarray) -> ndarray:
+        return conv_backward_weight(core.channels_last(x[taken]), grad, kernel, settings)
 
     return run
 
