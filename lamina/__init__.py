@@ -66,7 +66,7 @@ from lamina.ops import *  # noqa: F403  # the functions of the families, by thei
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
-from lamina import linalg, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina import fft, linalg, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina.serialization import load, save  # isort: skip
 from lamina.utils._objects import typename  # isort: skip
 

@@ -34,7 +34,7 @@ def need_torch() -> Any:
 
 def array(x: Any) -> np.ndarray:
     """A tensor of either library, or an array, as an array."""
-    return x.detach().numpy() if hasattr(x, "detach") else np.asarray(x)
+    return x.detach().resolve_conj().resolve_neg().numpy() if hasattr(x, "detach") else np.asarray(x)
 
 
 def assert_same(ours: Any, theirs: Any, rtol: float | None = None, atol: float | None = None, dtype: bool = True) -> None:
