@@ -22,6 +22,18 @@ from lamina.engine import kernels
 _accumulating = threading.Lock()
 
 
+class _Walking(threading.local):
+    to_targets = False  # whether the walk that is under way in this thread leads to given tensors only
+
+
+_walking = _Walking()
+
+
+def walking_to_targets() -> bool:
+    """Whether this is called by a rule on the way to given tensors only (``grad``, or ``backward`` with ``inputs``)."""
+    return _walking.to_targets
+
+
 def walk(
     roots: Sequence[Any],
     grads: Sequence[Any],
@@ -29,11 +41,12 @@ def walk(
     create_graph: bool,
     targets: Sequence[Any] | None = None,
     capture: bool = False,
+    inner: bool = False,
 ) -> list[Any]:
     """Carry gradients from ``roots`` to the leaves.
 
     With ``targets`` only what leads to them is computed; with ``capture`` their gradients are returned (``None`` where
-    none arrives) rather than accumulated into ``.grad``.
+    none arrives) rather than accumulated into ``.grad``. An ``inner`` walk is a part of another one, of a rule's.
     """
     pending: dict[int, list[Any]] = {}  # sequence of a node → gradients of its results
     nodes: dict[int, Op] = {}
@@ -62,8 +75,10 @@ def walk(
             heapq.heappush(heap, -key)
         waiting[index] = grad if waiting[index] is None else waiting[index] + grad
 
-    before = mode.enabled
+    before, outer = mode.enabled, _walking.to_targets
     mode.enabled = create_graph
+    if not inner:
+        _walking.to_targets = targets is not None
     try:
         for root, grad in zip(roots, grads, strict=True):
             node, index = root._history()
@@ -95,7 +110,7 @@ def walk(
             node = outgoing = incoming = edge = grad = target = a = None  # type: ignore[assignment]  # free before the next rule
         return _finish(leaves, targets, capture, captured, create_graph)
     finally:
-        mode.enabled = before
+        mode.enabled, _walking.to_targets = before, outer
 
 
 def _run(node: Op, outgoing: list[Any]) -> tuple:
@@ -137,7 +152,7 @@ def _fit(node: Op, grad: Any, shape: tuple, dtype: np.dtype) -> Any:
             )
         grad = grad.sum_to_size(shape)
     if grad._a.dtype is not dtype and grad._a.dtype != dtype:
-        if grad._a.dtype.kind == "c" and dtype.kind == "f":
+        if grad._a.dtype.kind == "c" and dtype.kind in "fV":
             grad = grad.real
         grad = grad.to(BY_NUMPY[dtype])
     return grad
@@ -308,7 +323,7 @@ def _initial_gradients(roots: tuple, grads: Any) -> list[Any]:
                 raise RuntimeError(NO_GRAD_FN)
             if root._a.size != 1:
                 raise RuntimeError("grad can be implicitly created only for scalar outputs")
-            if root._a.dtype.kind != "f":
+            if root._a.dtype.kind not in "fV":
                 raise RuntimeError(
                     f"grad can be implicitly created only for real scalar outputs but got {BY_NUMPY[root._a.dtype]}"
                 )
