@@ -9,6 +9,7 @@ from lamina import _dtypes, _typed, autograd, engine, ops
 from lamina._config import get_num_threads, set_num_threads, show_config
 from lamina._dtypes import (
     Size,
+    bfloat16,
     bool,
     can_cast,
     cdouble,
@@ -23,6 +24,10 @@ from lamina._dtypes import (
     dtype,
     finfo,
     float,
+    float8_e4m3fn,
+    float8_e4m3fnuz,
+    float8_e5m2,
+    float8_e5m2fnuz,
     float16,
     float32,
     float64,
@@ -66,7 +71,7 @@ from lamina.ops import *  # noqa: F403  # the functions of the families, by thei
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
-from lamina import fft, linalg, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina import fft, linalg, signal, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina.serialization import load, save  # isort: skip
 from lamina.utils._objects import typename  # isort: skip
 

@@ -153,6 +153,164 @@ def test_errors(name):
 
 def test_nothing_is_missing():
     torch = need_torch()
-    ours = set(dir(lamina.fft))
-    assert not [n for n in dir(torch.fft) if n.endswith(("fft", "fft2", "fftn", "freq", "shift")) and n[0] != "_" and n not in ours]
+    wanted = {n for n in dir(torch.fft) if n.endswith(("fft", "fft2", "fftn", "freq", "shift")) and n[0] != "_"}
+    assert wanted == set(lamina.fft.__all__)
     assert_same(lamina.fft.fft(lamina.tensor([1.0, float("nan")])).isnan(), torch.tensor([True, True]))
+
+
+# -- windows -------------------------------------------------------------------------------------------------------
+
+WINDOWS = {
+    "hann": {}, "hamming": {}, "blackman": {}, "bartlett": {}, "nuttall": {}, "cosine": {}, "general_hamming": {"alpha": 0.4},
+    "general_cosine": {"a": [0.4, 0.3, 0.3]}, "kaiser": {"beta": 3.0}, "gaussian": {"std": 2.0}, "exponential": {"tau": 2.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_windows(name):
+    for n in (0, 1, 2, 5, 8):
+        for dtype in ("float32", "float64"):
+            for sym in (True, False):
+
+                def call(t, n=n, dtype=dtype, sym=sym):
+                    return getattr(t.signal.windows, name)(n, sym=sym, dtype=getattr(t, dtype), **WINDOWS[name])
+
+                compare(call, grad=False, rtol=1e-12 if dtype == "float64" else 2e-6, atol=1e-15 if dtype == "float64" else 1e-6)
+    for bad in (-1, {"dtype": "int64"}, {"dtype": "float16"}, {"layout": "sparse_coo"}):
+
+        def call(t, bad=bad):
+            n, settings = (bad, {}) if isinstance(bad, int) else (3, {k: getattr(t, v) for k, v in bad.items()})
+            return getattr(t.signal.windows, name)(n, **settings, **WINDOWS[name])
+
+        same_error(call)
+
+
+@pytest.mark.parametrize("name", ["hann", "hamming", "blackman", "bartlett", "kaiser"])
+def test_older_windows(name):
+    for n in (0, 1, 2, 5, 8):
+        for dtype in ("float32", "float64", "float16"):
+            for periodic in (True, False):
+                compare(
+                    lambda t, n=n, d=dtype, p=periodic: getattr(t, name + "_window")(n, p, dtype=getattr(t, d)), grad=False,
+                    rtol=1e-12 if dtype == "float64" else 2e-3 if dtype == "float16" else 5e-6,
+                    atol=1e-15 if dtype == "float64" else 1e-3 if dtype == "float16" else 1e-6,
+                )  # fmt: skip
+    assert getattr(lamina, name + "_window")(3, requires_grad=True).requires_grad
+    for bad in (-1, 2.5):
+        same_error(lambda t, n=bad: getattr(t, name + "_window")(n))
+    for dtype in ("int64", "complex64"):
+        same_error(lambda t, d=dtype: getattr(t, name + "_window")(3, dtype=getattr(t, d)))
+
+
+def test_window_arguments():
+    compare(lambda t: t.hamming_window(5, True, 0.5, 0.4, dtype=t.float64), grad=False)
+    compare(lambda t: t.kaiser_window(5, False, 3.0, dtype=t.float64), grad=False)
+    compare(lambda t: t.signal.windows.exponential(5, center=1, sym=False, dtype=t.float64), grad=False)
+    for bad in (
+        lambda t: t.signal.windows.gaussian(3, std=-1), lambda t: t.signal.windows.exponential(3, tau=0),
+        lambda t: t.signal.windows.exponential(3, center=1), lambda t: t.signal.windows.kaiser(3, beta=-1),
+        lambda t: t.signal.windows.general_cosine(3, a=[]), lambda t: t.signal.windows.general_cosine(3, a=3),
+    ):  # fmt: skip
+        same_error(bad)
+
+
+# -- short-time transforms -----------------------------------------------------------------------------------------
+
+SETTINGS = [
+    {}, {"hop_length": 3}, {"win_length": 5}, {"center": False}, {"normalized": True}, {"onesided": False},
+    {"pad_mode": "constant"}, {"pad_mode": "replicate", "hop_length": 1},
+    {"center": False, "align_to_window": True, "win_length": 6},
+]  # fmt: skip
+
+
+def window_of(t, n, dtype="float64"):
+    return t.hann_window(n, dtype=getattr(t, dtype)) + 0.1
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_stft(settings):
+    for dtype in ("float64", "float32"):
+        for shape in ((30,), (2, 30)):
+
+            def call(t, x, d=dtype):
+                window = window_of(t, settings.get("win_length", 8), d)
+                return t.stft(x, 8, window=window, return_complex=True, **settings)
+
+            close(call, values(shape, dtype))
+
+
+def test_stft_of_complex_and_as_pairs():
+    close(lambda t, x: t.stft(x, 8, window=window_of(t, 8)), values(30, "complex128"))
+    close(lambda t, x: t.stft(x, 8, window=window_of(t, 8).cdouble(), return_complex=True), values(30))
+    with pytest.warns(UserWarning, match="return_complex=False"):
+        close(lambda t, x: t.stft(x, 8, window=window_of(t, 8), return_complex=False), values((2, 30)))
+    with pytest.warns(UserWarning, match="window was not provided"):
+        close(lambda t, x: x.stft(8, return_complex=True), values((2, 30)))
+    with pytest.warns(UserWarning, match="window was not provided"):
+        close(lambda t, x: x.stft(8, win_length=6, return_complex=True), values((2, 30)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"hop_length": 3}, {"win_length": 5}, {"center": False}, {"normalized": True}, {"length": 11}, {"length": 18}], ids=str
+)  # fmt: skip
+def test_istft(settings):
+    for shape in ((5, 9), (2, 5, 9)):
+        x = values(shape, "complex128")
+        close(lambda t, x: t.istft(x, 8, window=window_of(t, settings.get("win_length", 8)), **settings), x)
+    x = values((2, 8, 9), "complex128")
+    for more in ({"onesided": False}, {"onesided": False, "return_complex": True}, {}):
+        close(lambda t, x, m=more: t.istft(x, 8, window=window_of(t, settings.get("win_length", 8)), **settings, **m), x)
+
+
+def test_round_trip_and_gradients():
+    x, window = lamina.from_numpy(values((2, 40))).requires_grad_(), window_of(lamina, 8)
+    again = lamina.istft(lamina.stft(x, 8, window=window, return_complex=True), 8, window=window, length=40)
+    assert lamina.allclose(again, x)
+    short = lamina.from_numpy(values((2, 10))).requires_grad_()
+
+    def there(x):
+        return lamina.view_as_real(lamina.stft(x, 4, window=window[:4], return_complex=True).contiguous())
+
+    assert gradcheck(there, short) and gradgradcheck(there, short)
+    pairs = lamina.from_numpy(values((3, 5, 2))).requires_grad_()
+
+    def back(x):
+        return lamina.istft(lamina.view_as_complex(x), 4, window=window[:4])
+
+    assert gradcheck(back, pairs) and gradgradcheck(back, pairs)
+    with pytest.warns(UserWarning, match="shorter than the length"):
+        close(lambda t, x: t.istft(x, 8, window=window_of(t, 8), length=100), values((5, 9), "complex128"))
+
+
+SHORT_TIME_ERRORS = {
+    "return_complex": lambda t, w: t.stft(t.ones(10), 4, window=w(4)),
+    "onesided": lambda t, w: t.stft(t.ones(10).cfloat(), 4, window=w(4), onesided=True),
+    "3-d": lambda t, w: t.stft(t.ones(2, 2, 10), 4, window=w(4), return_complex=True),
+    "short": lambda t, w: t.stft(t.ones(2), 4, window=w(4), return_complex=True),
+    "shorter": lambda t, w: t.stft(t.ones(2), 4, window=w(4), center=False, return_complex=True),
+    "n_fft": lambda t, w: t.stft(t.ones(10), 0, window=w(4), return_complex=True),
+    "hop": lambda t, w: t.stft(t.ones(10), 4, 0, window=w(4), return_complex=True),
+    "win_length": lambda t, w: t.stft(t.ones(10), 4, win_length=5, window=w(5), return_complex=True),
+    "window": lambda t, w: t.stft(t.ones(10), 4, window=w(5), return_complex=True),
+    "integers": lambda t, w: t.stft(t.ones(10).long(), 4, window=w(4), return_complex=True),
+    "align": lambda t, w: t.stft(t.ones(10), 4, window=w(4), align_to_window=True, return_complex=True),
+    "real": lambda t, w: t.istft(t.ones(3, 5), 4, window=w(4)),
+    "zeros": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, window=w(4) * 0),
+    "hann": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, window=t.hann_window(4), center=False),
+    "1-d": lambda t, w: t.istft(t.ones(5).cfloat(), 5, window=w(5)),
+    "4-d": lambda t, w: t.istft(t.ones(2, 2, 3, 5).cfloat(), 4, window=w(4)),
+    "empty": lambda t, w: t.istft(t.ones(3, 0).cfloat(), 4, window=w(4)),
+    "frequencies": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 7, window=w(7)),
+    "frequencies of all": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, window=w(4), onesided=False),
+    "hop of istft": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, 5, window=w(4)),
+    "win of istft": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, win_length=5, window=w(5)),
+    "window of istft": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, window=w(3)),
+    "complex window": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, window=w(4).cfloat()),
+    "onesided complex": lambda t, w: t.istft(t.ones(3, 5).cfloat(), 4, window=w(4), onesided=True, return_complex=True),
+}
+
+
+@pytest.mark.parametrize("name", SHORT_TIME_ERRORS)
+def test_short_time_errors(name):
+    same_error(lambda t: SHORT_TIME_ERRORS[name](t, t.ones))

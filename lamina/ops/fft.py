@@ -258,8 +258,8 @@ def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 _NORM = (
-    "``norm``: ``\"backward\"`` (the default) scales\n    the inverse by 1/n, ``\"forward\"`` the forward transform, ``\"ortho\"`` "
-    "both by 1/√n."
+    "``norm``: ``\"backward\"`` (the default) scales\n    the inverse by 1/n, ``\"forward\"`` the forward transform, "
+    "``\"ortho\"`` both by 1/√n."
 )
 _OF_HALF = "; they are those of the result, by default 2·(m − 1) for m frequencies"
 _KINDS = {  # name: (how, forward, what it is)
@@ -281,7 +281,9 @@ fftn, ifftn, rfftn, irfftn, hfftn, ihfftn = (_made[f"{name}n"] for name in _KIND
 # -- frequencies and their order -----------------------------------------------------------------------------------
 
 
-def _frequencies(name: str, start: int, stop: int, n: int, d: float, dtype: Any, device: Any, requires_grad: bool, out: Any) -> Any:
+def _frequencies(
+    name: str, start: int, stop: int, n: int, d: float, dtype: Any, device: Any, requires_grad: bool, out: Any
+) -> Any:
     check_device(device)
     dtype = _dtypes.get_default_dtype() if dtype is None else dtype
     if not (dtype.is_floating_point or dtype.is_complex):

@@ -1,0 +1,5 @@
+"""Signal processing: window functions in ``lamina.signal.windows``."""
+
+from lamina.signal import windows
+
+__all__ = ["windows"]
