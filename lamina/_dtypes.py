@@ -8,24 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 E, INF, NAN, PI = 2.718281828459045, np.inf, np.nan, 3.141592653589793
 
 
 class dtype:
-    """A data type such as ``float32``; printed as PyTorch prints it."""
+    """A data type such as ``float32``; printed as PyTorch prints it.
+
+    ``bfloat16`` and the float8 types are those of ``ml_dtypes``; to NumPy their kind is ``"V"`` (but float8_e5m2's is
+    ``"f"``), which no other dtype of a tensor has, so ``kind in "fV"`` asks whether a dtype is floating.
+    """
 
     __slots__ = ("name", "numpy", "rank", "is_floating_point", "is_complex", "is_signed", "itemsize")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.numpy = np.dtype(name)
+        self.numpy = np.dtype(getattr(ml_dtypes, name, name))
         kind = self.numpy.kind
-        self.rank = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}[kind]
-        self.is_floating_point = kind == "f"
+        self.rank = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}[kind]
+        self.is_floating_point = kind in "fV"
         self.is_complex = kind == "c"
-        self.is_signed = kind in "ifc"
+        self.is_signed = kind in "ifcV"
         self.itemsize = self.numpy.itemsize
 
     def __repr__(self) -> str:
@@ -44,6 +49,11 @@ class dtype:
 float64 = double = dtype("float64")
 float32 = float = dtype("float32")  # noqa: A001
 float16 = half = dtype("float16")
+bfloat16 = dtype("bfloat16")
+float8_e4m3fn = dtype("float8_e4m3fn")
+float8_e4m3fnuz = dtype("float8_e4m3fnuz")
+float8_e5m2 = dtype("float8_e5m2")
+float8_e5m2fnuz = dtype("float8_e5m2fnuz")
 int64 = long = dtype("int64")
 int32 = int = dtype("int32")  # noqa: A001
 int16 = short = dtype("int16")
@@ -58,24 +68,29 @@ complex128 = cdouble = dtype("complex128")
 
 _builtin_int, _builtin_float, _builtin_bool = (0).__class__, (0.0).__class__, (True).__class__
 
-ALL = (float64, float32, float16, int64, int32, int16, int8, uint8, uint16, uint32, uint64, bool, complex64, complex128)
+FLOAT8 = (float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz)  # to store and to cast, not to compute with
+ALL = (float64, float32, float16, bfloat16, *FLOAT8, int64, int32, int16, int8, uint8, uint16, uint32, uint64, bool, complex64, complex128)
 BY_NUMPY: dict[np.dtype, dtype] = {t.numpy: t for t in ALL}
 RANK: dict[np.dtype, Any] = {t.numpy: t.rank for t in ALL}
+F16, BF16, F32 = float16.numpy, bfloat16.numpy, float32.numpy
+HALVES = frozenset((F16, BF16))  # what is computed in float32 and rounded once
 _OF_PYTHON = {_builtin_bool: bool, _builtin_int: int64, _builtin_float: None, complex: None}
 
 # The name that PyTorch's messages use for a dtype ("expected scalar type Float but found Long").
 SCALAR_NAME = {
-    float64: "Double", float32: "Float", float16: "Half", int64: "Long", int32: "Int", int16: "Short", int8: "Char",
+    float64: "Double", float32: "Float", float16: "Half", bfloat16: "BFloat16", float8_e4m3fn: "Float8_e4m3fn",
+    float8_e4m3fnuz: "Float8_e4m3fnuz", float8_e5m2: "Float8_e5m2", float8_e5m2fnuz: "Float8_e5m2fnuz", int64: "Long", int32: "Int", int16: "Short", int8: "Char",
     uint8: "Byte", bool: "Bool", complex64: "ComplexFloat", complex128: "ComplexDouble", uint16: "UInt16",
     uint32: "UInt32", uint64: "UInt64",
 }  # fmt: skip
 
 
 class _Default:
-    """The default floating dtype, as NumPy's and as ours."""
+    """The default floating dtype, as NumPy's and as ours; what integers are computed in, and what is rounded to then."""
 
-    numpy = np.dtype("float32")
+    numpy = wide = np.dtype("float32")
     dtype = float32
+    half: Any = None
 
 
 def get_default_dtype() -> dtype:
@@ -87,7 +102,10 @@ def set_default_dtype(d: dtype) -> None:
     """Make ``d`` the dtype of new floating-point tensors; raises ``TypeError`` unless ``d`` is floating."""
     if not isinstance(d, dtype) or not d.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, but got {d!r}")
+    if d in FLOAT8:
+        raise TypeError(f"couldn't find storage object {SCALAR_NAME[d]}Storage: {d!r} cannot be the default type")
     _Default.dtype, _Default.numpy = d, d.numpy
+    _Default.wide, _Default.half = (F32, d.numpy) if d.numpy in HALVES else (d.numpy, None)
 
 
 def to_numpy(d: Any) -> np.dtype:
@@ -121,8 +139,21 @@ def promote_numpy(a: np.dtype, b: np.dtype) -> np.dtype:
         return a
     ra, rb = RANK[a], RANK[b]
     if ra == rb or (ra >= 2 and rb >= 2):
+        if a.kind == "V" or b.kind == "V":
+            return _promote_half(a, b)
         return np.promote_types(a, b)
     return a if ra > rb else b
+
+
+def _promote_half(a: np.dtype, b: np.dtype) -> np.dtype:
+    """The promotion of floating types that NumPy does not know: float16 and bfloat16 meet in float32."""
+    for d in (a, b):
+        if d.itemsize == 1:
+            x, y = (SCALAR_NAME[BY_NUMPY[d]] for d in (a, b))
+            raise RuntimeError(f"Promotion for Float8 Types is not supported, attempted to promote {x} and {y}")
+    if a in HALVES and b in HALVES:
+        return F32
+    return np.promote_types(F32, b if a in HALVES else a)
 
 
 def promote_types(a: dtype, b: dtype) -> dtype:

@@ -38,7 +38,7 @@ class _Formatter:
     """One width and notation for all elements that are shown."""
 
     def __init__(self, values: np.ndarray) -> None:
-        self.floating = values.dtype.kind == "f"
+        self.floating = values.dtype.kind in "fV"
         self.integral, self.scientific, self.width = True, False, 1
         flat = values.reshape(-1)
         if not self.floating:

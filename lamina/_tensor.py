@@ -95,7 +95,7 @@ class Tensor(Variable):
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Ask for gradients of this leaf (or no longer); raises ``RuntimeError`` for integers and for non-leaves."""
         if requires_grad:
-            if self._a.dtype.kind not in "fc":
+            if self._a.dtype.kind not in "fcV":
                 raise RuntimeError(
                     "only Tensors of floating point and complex dtype can require gradients, but got "
                     f"{SCALAR_NAME[self.dtype]}"
@@ -171,7 +171,7 @@ class Tensor(Variable):
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
             raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
-        if value._a.dtype.kind not in "fc" and self._requires:
+        if value._a.dtype.kind not in "fcV" and self._requires:
             raise RuntimeError(
                 "data set to a tensor that requires gradients must be floating point or complex dtype"
             )
@@ -264,13 +264,13 @@ class Tensor(Variable):
         return self._a.itemsize
 
     def is_floating_point(self) -> bool:
-        return self._a.dtype.kind == "f"
+        return self._a.dtype.kind in "fV"
 
     def is_complex(self) -> bool:
         return self._a.dtype.kind == "c"
 
     def is_signed(self) -> bool:
-        return self._a.dtype.kind in "ifc"
+        return self._a.dtype.kind in "ifcV"
 
     def to_dense(self, dtype: Any = None, *, masked_grad: bool | None = None) -> Tensor:
         """The tensor itself, as it is not sparse (in another dtype, if one is given)."""
@@ -700,6 +700,7 @@ def _fill_in() -> None:
         "double",
         "float",
         "half",
+        "bfloat16",
         "long",
         "int",
         "short",

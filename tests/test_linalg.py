@@ -95,7 +95,7 @@ def test_other_dtypes(dtype):
         lambda t, x: t.nn.functional.linear(x, x, x[:, 0]), lambda t, x: t.einsum("ij,kj->ik", x, x), lambda t, x: t.trace(x),
         lambda t, x: t.kron(x, x), lambda t, x: t.addmm(x, x[:, :2], x),
     ):  # fmt: skip
-        compare(function, x)
+        compare(function, x, atol=1e-3 if dtype == "float16" else None)  # torch rounds before it adds up, we do after
 
 
 def test_complex():

@@ -34,7 +34,7 @@ def test_installed_metadata():
     assert {"demo", "plot", "test", "bench"} <= set(package.get_all("Provides-Extra"))
     runtime = [line for line in metadata.requires("lamina") if "extra ==" not in line]
     assert {re.split(r"[^\w-]", line)[0] for line in runtime} == {
-        "numpy", "onednn-cpu-gomp", "onednn-cpu-vcomp", "onednn-cpu-iomp",
+        "ml_dtypes", "numpy", "onednn-cpu-gomp", "onednn-cpu-vcomp", "onednn-cpu-iomp",
     }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ class FunctionCtx(Op):
         results = []
         inputs = {id(a) for a in args}
         for i, t in enumerate(outputs):
-            if isinstance(t, Variable) and id(t) not in plain and t._a.dtype.kind in "fc":
+            if isinstance(t, Variable) and id(t) not in plain and t._a.dtype.kind in "fcV":
                 position = kept.get(id(t))
                 if (
                     id(t) in inputs and id(t) not in dirty

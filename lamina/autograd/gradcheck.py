@@ -21,7 +21,7 @@ def _tuple(x: Any) -> tuple:
 
 
 def _outputs(function: Callable[..., Any], inputs: tuple) -> list[Any]:
-    return [o for o in _tuple(function(*inputs)) if isinstance(o, Variable) and o._a.dtype.kind in "fc"]
+    return [o for o in _tuple(function(*inputs)) if isinstance(o, Variable) and o._a.dtype.kind in "fcV"]
 
 
 def _numerical(function: Callable[..., Any], inputs: tuple, x: Any, eps: float) -> list[np.ndarray]:

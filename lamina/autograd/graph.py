@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME
 from lamina.engine import kernels
 
 ndarray = np.ndarray
@@ -173,6 +173,8 @@ class Op:
     """
 
     elementwise = False  # the result has the memory order of its inputs
+    any_dtype = False  # forward takes half precision as it is: it computes nothing, or rounds by itself
+    mixes: Any = False  # inputs of a half type and of another may come together: True (they are promoted) or "first"
     keeps_output = False  # the rule uses ctx.output
     label = ""  # PyTorch's name of the node, where it is not the class's
     materializes = True  # an output without a gradient is given zeros, not None
@@ -205,9 +207,11 @@ class Op:
         """Compute, and record a node if any input requires a gradient."""
         ctx = _new(cls)
         enabled = mode.enabled
-        record = hidden = False
+        record = hidden = other = False
         for x in inputs:
             if isinstance(x, Variable):
+                if x._a.dtype is not F32:
+                    other = True
                 if x._hidden:
                     hidden = True
                 if enabled:
@@ -215,6 +219,10 @@ class Op:
                         x._history()
                     if x._requires:
                         record = True
+        if other and not cls.any_dtype:
+            y = in_single(cls, inputs)
+            if y is not NotImplemented:
+                return y
         if record:
             ctx.recording = True
         a = cls.forward(ctx, *inputs)
@@ -230,7 +238,7 @@ class Op:
         elif a.ndim > 1 and not a.flags.c_contiguous:
             t._hidden = True
         if record:
-            if a.dtype.kind in "fc":
+            if a.dtype.kind in "fcV":
                 ctx._attach(inputs)
                 if cls.keeps_output:
                     t._writes = version = Version()
@@ -250,7 +258,7 @@ class Op:
             self._attach(inputs)
             self._outputs = tuple((t._a.shape, t._a.dtype) for t in results)
             for i, t in enumerate(results):
-                if t._a.dtype.kind in "fc":
+                if t._a.dtype.kind in "fcV":
                     t._node, t._index, t._requires = self, i, True
             if self.keeps_output:
                 kept = []
@@ -328,7 +336,7 @@ class Op:
         if version.n != n:
             raise RuntimeError(_modified(array, version.n, n, self))
         t = wrap(array)
-        t._node, t._index, t._requires = self, index, array.dtype.kind in "fc"
+        t._node, t._index, t._requires = self, index, array.dtype.kind in "fcV"
         if array.ndim > 1 and not array.flags.c_contiguous:
             t._hidden = True
         return t
@@ -603,7 +611,7 @@ def overwrite(x: Any, value: Any) -> Any:
         value._requires or x._requires or (x._base is not None and x._base._requires)
     ):
         return x
-    if x._a.dtype.kind not in "fc":
+    if x._a.dtype.kind not in "fcV":
         return x
     if value._requires or x._base is not None:
         record_write(x, value)
@@ -634,6 +642,8 @@ def record_write(x: Any, value: Any) -> None:
 
 class Settle(Op):
     """Broadcast and cast to the place that a value is written to; the walk undoes both."""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx: Any, x: Any, shape: tuple, dtype: Any) -> Any:
@@ -710,3 +720,6 @@ def check_cast(source: np.dtype, target: np.dtype) -> None:
         raise RuntimeError(
             f"result type {SCALAR_NAME[a]} can't be cast to the desired output type {SCALAR_NAME[b]}"
         )
+
+
+from lamina.autograd.half import in_single  # noqa: E402  # it is made of the operations defined here

@@ -140,7 +140,7 @@ class UninitializedTensorMixin:
         return dtypes.BY_NUMPY[self._numpy]
 
     def is_floating_point(self) -> bool:
-        return self._numpy.kind == "f"
+        return self._numpy.kind in "fV"
 
     def is_complex(self) -> bool:
         return self._numpy.kind == "c"

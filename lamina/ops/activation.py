@@ -19,14 +19,14 @@ from lamina.ops.random import exponential_
 
 
 def _floating_only(x: Any, name: str) -> Any:
-    if x._a.dtype.kind not in "fc":
+    if x._a.dtype.kind not in "fcV":
         raise _not_for(x, name)
     return x._a
 
 
 def real_only(x: Any, name: str) -> Any:
     """The array of ``x``; ``NotImplementedError`` unless it holds real floating-point numbers."""
-    if x._a.dtype.kind != "f":
+    if x._a.dtype.kind not in "fV":
         raise _not_for(x, name)
     return x._a
 
@@ -52,7 +52,7 @@ def activation(
     if array is None:
 
         def array(x: Any) -> Any:
-            return x._a if x._a.dtype.kind == "f" else real_only(x, f"{name}_cpu")
+            return x._a if x._a.dtype.kind in "fV" else real_only(x, f"{name}_cpu")
 
     class Forward(Op):
         elementwise = True

@@ -183,7 +183,7 @@ def _checked(query: Any, key: Any, value: Any, attn_mask: Any, enable_gqa: bool)
         )
     if a.dtype.kind == "c":
         raise NotImplementedError(f"\"softmax_lastdim_kernel_impl\" not implemented for '{scalar_name(a)}'")
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise RuntimeError(f"{name}: expected scalar type Float but found {scalar_name(a)}")
     if a.shape[-1] != b.shape[-1]:
         raise RuntimeError(

@@ -32,7 +32,7 @@ def _matrices(name: str, a: Any, square: bool = False) -> np.ndarray:
         raise RuntimeError(
             f"linalg.{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices"
         )
-    if x.dtype.kind not in "fc":
+    if x.dtype.kind not in "fcV":
         raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got {scalar_name(x)}")
     if x.dtype.name == "float16":
         raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {scalar_name(x)}")
@@ -525,7 +525,7 @@ def matrix_norm(
         raise RuntimeError(f"linalg.matrix_norm: Order {ord} not supported.")
     if ord == "fro":
         return vector_norm(A, 2, (first, second), keepdim, dtype=dtype, out=out)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         raise RuntimeError(f"linalg.matrix_norm: Expected a floating point or complex tensor as input. Got {scalar_name(a)}")
     if dtype is not None:
         A = p.cast(A, dtype)  # noqa: N806

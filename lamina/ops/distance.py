@@ -106,7 +106,7 @@ def cosine_similarity(x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
     """
     tensors("cosine_similarity", x1=x1, x2=x2)
     dtype = p.result_numpy_dtype(x1, x2)
-    if dtype.kind != "f":
+    if dtype.kind not in "fV":
         raise RuntimeError(
             f"expected common dtype to be floating point, yet common dtype is {SCALAR_NAME[BY_NUMPY[dtype]]}"
         )
@@ -195,7 +195,7 @@ def pdist(input: Any, p: float = 2) -> Any:
     a = input._a
     if a.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {a.ndim}D")
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise RuntimeError(f"pdist only supports floating-point dtypes, got: {SCALAR_NAME[BY_NUMPY[a.dtype]]}")
     if p < 0:
         raise RuntimeError(f"pdist only supports non-negative p values, got: {p}")

@@ -74,7 +74,7 @@ def _drop(x: Any, p: float, per_channel: bool = False, alpha: bool = False) -> A
     """x with dropout of probability 0 < p ≤ 1 in training."""
     if p == 1:
         return pointwise.mul(
-            x, 0.0 if x._a.dtype.kind in "fc" else 0
+            x, 0.0 if x._a.dtype.kind in "fcV" else 0
         )  # by zero, so that NaN and inf are not lost
     kind = x._a.dtype
     if kind.kind in "biu":

@@ -64,7 +64,7 @@ def einsum(*args: Any) -> Any:
 def _run(x: Any, steps: Steps) -> Any:
     for name, *args in steps:
         if name == "sum_same":  # a sum in between: integers keep their width
-            x = sum(x, *args, dtype=None if x._a.dtype.kind in "fc" else x.dtype)
+            x = sum(x, *args, dtype=None if x._a.dtype.kind in "fcV" else x.dtype)
         else:
             x = getattr(x, name)(*args)
     return x

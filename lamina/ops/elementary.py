@@ -53,7 +53,7 @@ def _two(name: str, of_x: Any, of_y: Any, doc: str, numbers: bool = False) -> Ca
             if a.dtype.kind in "iub":
                 if not numbers:
                     raise _refused(name, a)
-                a, b = (np.asarray(v).astype(_dtypes._Default.numpy) for v in (a, b))
+                a, b = (np.asarray(v).astype(_dtypes._Default.wide) for v in (a, b))
             return _call(kernel, a, b)
 
         @staticmethod
@@ -204,7 +204,7 @@ def lerp(input: Any, end: Any, weight: Any, *, out: Any = None) -> Any:
             raise RuntimeError(
                 f"expected dtype {SCALAR_NAME[BY_NUMPY[a.dtype]]} for `{name}` but got dtype {SCALAR_NAME[BY_NUMPY[t._a.dtype]]}"
             )
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         raise _refused("lerp", a)
     try:
         return store_or_return(out, Lerp.apply(input, end, weight))

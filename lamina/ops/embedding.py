@@ -174,7 +174,7 @@ def _out_of_range(index: np.ndarray, rows: int) -> int | None:
 
 def _renormed(weight: Any, index: np.ndarray, max_norm: float, norm_type: float) -> None:
     """Scale down the rows that are about to be used, in place and unseen by gradients."""
-    if weight._a.dtype.kind != "f":
+    if weight._a.dtype.kind not in "fV":
         raise RuntimeError(
             "norm(): input dtype should be either floating point or complex. Got "
             f"{SCALAR_NAME[BY_NUMPY[weight._a.dtype]]} instead."
@@ -268,7 +268,7 @@ def embedding_bag(
         RuntimeError: dtypes, indices or offsets out of range.
     """
     tensors("embedding_bag", indices=input, weight=weight)
-    if weight._a.dtype == np.int64 and input._a.dtype.kind == "f":
+    if weight._a.dtype == np.int64 and input._a.dtype.kind in "fV":
         warnings.warn(
             "Argument order of nn.functional.embedding_bag was changed. Usage `embedding_bag(weight, input, ...)` is "
             "deprecated, and should now be `embedding_bag(input, weight, ...)`.",
@@ -287,7 +287,7 @@ def embedding_bag(
     rows = table.shape[0]
     _check_indices("embedding_bag", index)
     _check_offsets(begins, len(index), include_last_offset)
-    if table.dtype.kind != "f":
+    if table.dtype.kind not in "fV":
         raise RuntimeError(
             "Expected tensor for argument #1 'weight' to have one of the following scalar types: Half, BFloat16, Float, "
             f"Double; but got {type_name(table)} instead (while checking arguments for embedding_bag)"

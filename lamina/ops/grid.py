@@ -167,7 +167,7 @@ def _grid_sample(input: Any, grid: Any, mode: str, padding: str, corners: bool) 
             raise TypeError(f"grid_sampler(): argument '{name}' must be Tensor, not {type(x).__name__}")
     x, g = input._a, grid._a
     _check_shapes(x.shape, g.shape, mode)
-    if x.dtype.kind != "f":
+    if x.dtype.kind not in "fV":
         raise NotImplementedError(f"grid_sampler(): not implemented for {SCALAR_NAME[BY_NUMPY[x.dtype]]!r}")
     if x.dtype != g.dtype:
         raise RuntimeError(
@@ -228,7 +228,7 @@ def affine_grid(theta: Any, size: Any, align_corners: bool | None = None) -> Any
         raise TypeError(f"affine_grid(): argument 'theta' (position 1) must be Tensor, not {type(theta).__name__}")
     corners = _corners("affine_grid", align_corners)
     a = theta._a
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise ValueError(f"affine_grid: Expected theta to have floating point type, but got {BY_NUMPY[a.dtype]}")
     ndim = len(size) - 2
     if ndim not in (2, 3):

@@ -73,7 +73,7 @@ def number(value: Any, dtype: np.dtype) -> np.ndarray:
         fits = low <= value <= limits.max
         if fits:
             value = int(value) % (limits.max + 1) if kind == "u" else int(value)
-    elif kind == "f" and abs(value) > float(np.finfo(dtype).max):
+    elif kind in "fV" and abs(value) > float(np.finfo(dtype).max):
         fits = abs(value) == float("inf")
     if not fits:
         raise RuntimeError(f"value cannot be converted to type {_C_NAME[dtype.name]} without overflow: {value!r}")
@@ -110,7 +110,7 @@ def _as_tensor(i: Any) -> Any:
         if any(isinstance(j, Variable) for j in i):
             i = [j._a.item() if isinstance(j, Variable) else j for j in i]
         a = np.array(i)
-        return wrap(a.astype(np.int64) if not a.size and a.dtype.kind == "f" else a)
+        return wrap(a.astype(np.int64) if not a.size and a.dtype.kind in "fV" else a)
     if isinstance(i, np.ndarray):
         return wrap(i)
     raise IndexError(
@@ -447,7 +447,7 @@ def _write_plainly(x: Any, index: Any, value: Any) -> bool:
         if (value._requires and mode.enabled) or value._a.dtype is not a.dtype:
             return False
         value = value._a
-    elif type(value) is not float or a.dtype.kind != "f" or not -_SAFE <= value <= _SAFE:
+    elif type(value) is not float or a.dtype.kind not in "fV" or not -_SAFE <= value <= _SAFE:
         return False
     if not a.flags.writeable or 0 in a.strides or not a.ndim:
         return False
@@ -479,7 +479,7 @@ def copy_into(x: Any, value: Any, op: Any = None) -> Any:
     """Write ``value``, which broadcasts to ``x``, into it and record it (the caller has checked that ``x`` is writable)."""
     if value._a.dtype is not x._a.dtype:
         value = cast(value, BY_NUMPY[x._a.dtype])
-    if x._base is None and mode.enabled and (x._requires or value._requires) and x._a.dtype.kind in "fc":
+    if x._base is None and mode.enabled and (x._requires or value._requires) and x._a.dtype.kind in "fcV":
         result = (op or Copy).apply(snapshot(x), value)
         bump(x)
         record_write(x, result)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina._dtypes import BY_NUMPY, HALVES, SCALAR_NAME, Size
 from lamina.autograd.graph import Op, Variable, bump, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -42,6 +42,7 @@ class LayerNorm(Op):
     """y = x̂·w + b, x̂ = (x − m)/√(v + ε) over the last dimensions;   with h = g·w: dL/dx = (h − Σh/n − x̂·Σ(h·x̂)/n)/√(v + ε)"""
 
     label = "NativeLayerNormBackward0"
+    mixes = "first"
 
     @staticmethod
     def forward(ctx, x, weight, bias, ndim, eps):
@@ -73,6 +74,7 @@ class RMSNorm(Op):
     """y = x̂·w, x̂ = x/√(Σx²/n + ε) over the last dimensions;   with h = g·w: dL/dx = (h − x̂·Σ(h·x̂)/n)/√(Σx²/n + ε)"""
 
     label = "MulBackward0"
+    mixes = "first"
 
     @staticmethod
     def forward(ctx, x, weight, ndim, eps):
@@ -120,6 +122,7 @@ class GroupNorm(Op):
     """y = x̂·w + b, x̂ = (x − m)/√(v + ε) over each group of channels;   dL/dx as in :class:`LayerNorm`"""
 
     label = "NativeGroupNormBackward0"
+    mixes = "first"
 
     @staticmethod
     def forward(ctx, x, weight, bias, groups, eps, statistics):
@@ -202,7 +205,7 @@ def _array(name: str, argument: str, x: Any, position: int) -> np.ndarray:
 
 
 def _floating(a: np.ndarray, name: str) -> None:
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise NotImplementedError(f"\"{name}\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
 
 
@@ -262,18 +265,18 @@ def layer_norm(
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
     r"""The last dimensions of each example, divided by their root mean square: :math:`y = x / \sqrt{E[x^2] + \epsilon} \cdot w`.
 
-    ``eps`` is by default the distance from 1 to the next number of the dtype that is computed in (float32 for float16).
+    ``eps`` is by default the distance from 1 to the next number of the dtype that is computed in (float32 for half precision).
 
     Shapes: input (\*, \*normalized_shape), weight (\*normalized_shape). Raises ``RuntimeError`` for sizes that do not fit.
     """
     ndim = _dimensions("rms_norm", input, normalized_shape, weight)
     a = input._a
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         _floating(a, "rms_norm")
     if eps is None:
-        eps = float(np.finfo(np.float32 if a.dtype.name == "float16" else a.dtype).eps)
+        eps = float(np.finfo(np.float32 if a.dtype in HALVES else a.dtype).eps)
     w = None if weight is None else weight._a
-    if a.dtype.kind == "f" and (w is None or w.dtype in (a.dtype, np.float32 if a.dtype.name == "float16" else a.dtype)):
+    if a.dtype.kind in "fV" and (w is None or w.dtype in (a.dtype, np.float32 if a.dtype in HALVES else a.dtype)):
         return RMSNorm.apply(input, weight, ndim, float(eps))
     y = input * p.rsqrt(Mean.apply(input * input, tuple(range(a.ndim - ndim, a.ndim)), True) + eps)
     return p.cast(y if weight is None else y * weight, BY_NUMPY[a.dtype])
@@ -359,7 +362,7 @@ def local_response_norm(input: Any, size: int, alpha: float = 1e-4, beta: float 
     if size <= 0:
         raise RuntimeError(f"local_response_norm: size should be greater than zero, but got {size}")
     total = WindowSum.apply(input * input, size // 2, (size - 1) // 2)
-    if a.dtype.kind in "fc":
+    if a.dtype.kind in "fcV":
         total = total * (alpha / size)
     else:
         total = p.div(total, size, rounding_mode="trunc") * alpha

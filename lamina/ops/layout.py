@@ -105,6 +105,8 @@ def contiguous(input: Any, memory_format: Any = _dtypes.contiguous_format) -> An
 class MemoryOrder(Op):
     """A copy whose dimensions lie in memory in another order;   dL/dx = g"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, order):
         return k.memory_order(x._a, order)

@@ -241,7 +241,7 @@ def nll_loss(
     constant("nll_loss_forward", weight=weight)
     x, target, added = _batched(input, target)
     _check_classes("nll_loss", x._a, target._a, weight)
-    if x._a.dtype.kind != "f":
+    if x._a.dtype.kind not in "fV":
         raise NotImplementedError(f'"nll_loss_out_frame" not implemented for {SCALAR_NAME[BY_NUMPY[x._a.dtype]]!r}')
     t, keep = _valid("nll_loss", target._a, x._a.shape[1], ignore_index)
     loss = NllLoss.apply(x, target, t, None if weight is None else weight._a, keep, reduction)
@@ -288,7 +288,7 @@ def cross_entropy(
 
 def _soft_cross_entropy(x: Any, target: Any, weight: Any, ignore_index: int, reduction: str, smoothing: float) -> Any:
     """The cross entropy with probabilities for targets; made of operations, as the targets may need gradients too."""
-    if target._a.dtype.kind != "f":
+    if target._a.dtype.kind not in "fV":
         raise RuntimeError(
             "Expected floating point type for target with class probabilities, got "
             f"{SCALAR_NAME[BY_NUMPY[target._a.dtype]]}"

@@ -160,7 +160,7 @@ def binary_cross_entropy(
     constant(name, weight=weight)
     if a.dtype != b.dtype:
         raise RuntimeError(f"Found dtype {SCALAR_NAME[target.dtype]} but expected {SCALAR_NAME[input.dtype]}")
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
     weight = _factor(weight, a)
     for argument, x in (("input", a), ("target", b)):
@@ -198,7 +198,7 @@ def binary_cross_entropy_with_logits(
     if input._a.shape != target._a.shape:
         raise ValueError(f"Target size ({target.shape}) must be the same as input size ({input.shape})")
     constant(name, weight=weight, pos_weight=pos_weight)
-    if input._a.dtype.kind != "f":
+    if input._a.dtype.kind not in "fV":
         raise NotImplementedError(f'"log_sigmoid_cpu" not implemented for {SCALAR_NAME[input.dtype]!r}')
     check_cast(input._a.dtype, target._a.dtype)
     input = p.cast(input, target.dtype)  # the loss is the target's kind
@@ -257,7 +257,7 @@ def multilabel_soft_margin_loss(
     """
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("multilabel_soft_margin_loss", input=input, target=target)
-    if input._a.dtype.kind != "f":
+    if input._a.dtype.kind not in "fV":
         raise NotImplementedError(f'"log_sigmoid_cpu" not implemented for {SCALAR_NAME[input.dtype]!r}')
     if not input._a.ndim:
         raise IndexError("multilabel_soft_margin_loss: the input must have a dimension of classes, but it has none")

@@ -46,7 +46,7 @@ class PointwiseLoss(Op):
     def forward(ctx, x, y, reduction, *settings):
         ctx.save(x, y)
         a, b = ctx.operands(x, y)
-        if a.dtype.kind != "f":
+        if a.dtype.kind not in "fV":
             raise NotImplementedError(f'"{ctx.not_implemented}" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
         ctx.settings, ctx.scale = settings, 1.0
         try:
@@ -231,7 +231,7 @@ def l1_loss(
 
 
 def _absolute(input: Any, target: Any, reduction: str) -> Any:
-    if input._a.dtype.kind == target._a.dtype.kind == "f":
+    if input._a.dtype.kind == target._a.dtype.kind in "fV":
         return L1Loss.apply(input, target, reduction)
     return reduced((input - target).abs(), reduction)
 
@@ -331,7 +331,7 @@ def kl_div(
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("kl_div", input=input, target=target)
     for t in (input, target):
-        if t._a.dtype.kind != "f":
+        if t._a.dtype.kind not in "fV":
             kind = "Complex" if t._a.dtype.kind == "c" else "Integral"
             raise RuntimeError(f"kl_div: {kind} inputs not supported.")
     loss = KlDiv.apply(input, target, reduction, log_target)
@@ -365,7 +365,7 @@ def poisson_nll_loss(
     """
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("poisson_nll_loss", input=input, target=target)
-    if input._a.dtype.kind == target._a.dtype.kind == "f":
+    if input._a.dtype.kind == target._a.dtype.kind in "fV":
         return PoissonNllLoss.apply(input, target, reduction, log_input, full, eps)
     loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:

@@ -32,7 +32,7 @@ def checked_mask(mask: Any, name: str, other: Any = None, other_name: str = "") 
     if mask is None:
         return None
     kind = mask._a.dtype
-    _require(kind.kind in "bf", f"only bool and floating types of {name} are supported, got {mask.dtype}")
+    _require(kind.kind in "bfV", f"only bool and floating types of {name} are supported, got {mask.dtype}")
     if other is not None and other._a.dtype != kind:
         warnings.warn(
             f"Support for mismatched {name} and {other_name} is deprecated. Use same type for both instead.", stacklevel=4

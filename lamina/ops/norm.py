@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina._dtypes import BY_NUMPY, F32, HALVES, SCALAR_NAME, Size
 from lamina.autograd.graph import Op, Variable, bump, mode
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -18,11 +18,13 @@ class BatchNorm(Op):
     """y = x̂·w + b, x̂ = (x − m)/√(v + ε) with the batch's m and v;   dL/dx = w/√(v + ε)·(g − Σg/n − x̂·Σ(g·x̂)/n)"""
 
     label = "NativeBatchNormBackward0"
+    mixes = "first"
 
     @staticmethod
-    def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps):
+    def forward(ctx, x, weight, bias, running, momentum, eps):
         a = x._a
         y, m, v = k.batch_norm_train(a, *(None if t is None else t._a for t in (weight, bias)), eps)
+        running_mean, running_var = running  # which are written here, and so no inputs of the node
         if running_mean is not None:
             n = a.size // a.shape[1] if a.size else 0
             unbiased = n / (n - 1) if n > 1 else math.nan
@@ -76,6 +78,7 @@ class BatchNormEval(Op):
     """y = (x − m)·s + b with given m and v, s = w/√(v + ε);   dL/dx = g·s, dL/dw = Σ g·(x − m)/√(v + ε), dL/db = Σ g"""
 
     label = "NativeBatchNormBackward0"
+    mixes = "first"
 
     @staticmethod
     def forward(ctx, x, weight, bias, mean, var, eps):
@@ -122,7 +125,7 @@ def batch_norm(
             raise ValueError(f"batch_norm: Expected more than 1 value per channel when training, got input size {Size(a.shape)}")
         if (running_mean is None) != (running_var is None):
             raise ValueError("running_mean and running_var must either both be None or neither be None")
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise NotImplementedError(f"\"batch_norm\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
         if t is None:
@@ -131,7 +134,7 @@ def batch_norm(
             continue
         check_parameter(name, t, a)
     if training:
-        return BatchNorm.apply(input, weight, bias, running_mean, running_var, float(momentum), float(eps))
+        return BatchNorm.apply(input, weight, bias, (running_mean, running_var), float(momentum), float(eps))
     return BatchNormEval.apply(input, weight, bias, running_mean, running_var, float(eps))
 
 
@@ -174,9 +177,9 @@ def check_parameter_dtype(a: np.ndarray, *parameters: Any) -> None:
 
 def _mixed(a: np.ndarray, b: np.ndarray) -> None:
     """Raise unless a parameter's dtype is allowed beside the input's: half precision goes with single."""
-    if a.dtype.name == "float16" and b.dtype.name == "float32":
+    if a.dtype in HALVES and b.dtype is F32:
         return
-    if a.dtype.name in ("float16", "float32"):
+    if a.dtype in HALVES or a.dtype is F32:
         raise RuntimeError(
             f"mixed dtype (CPU): expect parameter to have scalar type of Float, but got {SCALAR_NAME[BY_NUMPY[b.dtype]]}"
         )

@@ -162,7 +162,7 @@ def zeros_like(x: Any) -> Any:
 def floating(x: Any) -> Any:
     """The array of a tensor, in the default floating dtype if it holds integers."""
     a = x._a
-    return a if a.dtype.kind in "fc" else a.astype(_dtypes._Default.numpy)
+    return a if a.dtype.kind in "fcV" else a.astype(_dtypes._Default.wide)
 
 
 FUNCTIONS = ("result_type",)

@@ -70,7 +70,7 @@ def geqrf(input: Any, *, out: Any = None) -> Any:
     a = input._a
     if a.ndim < 2:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
-    if a.dtype.kind not in "fc" or a.dtype == np.float16:
+    if a.dtype.kind not in "fcV" or a.dtype == np.float16:
         raise NotImplementedError(f'"geqrf_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
     results = Geqrf.apply(input)
     if out is not None:
@@ -107,7 +107,7 @@ def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
     if a.dtype != t.dtype:
         kinds = [SCALAR_NAME[BY_NUMPY[x.dtype]] for x in (t, a)]
         raise RuntimeError(f"{name}: tau dtype {kinds[0]} does not match input dtype {kinds[1]}")
-    if a.dtype.kind not in "fc" or a.dtype == np.float16:
+    if a.dtype.kind not in "fcV" or a.dtype == np.float16:
         raise NotImplementedError(f'"orgqr_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
     # All at once: H₁⋯Hₖ = I − V·(I + D·S)⁻¹·D·Vᴴ with D = diag(tau) and S the part of VᴴV above its diagonal.
     size, dtype = t.shape[-1], input.dtype

@@ -385,7 +385,7 @@ def _counts(repeats: Any) -> np.ndarray:
     a = checked(repeats, "repeat_interleave")._a
     if a.dtype not in (np.int64, np.int32):
         name = SCALAR_NAME[BY_NUMPY[a.dtype]]
-        if a.dtype.kind == "f" or a.dtype.kind in "bc":
+        if a.dtype.kind in "fV" or a.dtype.kind in "bc":
             raise NotImplementedError(f"\"repeat_interleave_cpu\" not implemented for '{name}'")
         raise RuntimeError(f"repeats has to be Long or Int tensor, but got {name}")
     if a.ndim > 1:

@@ -99,7 +99,7 @@ class Div(Op):
             ctx.save(x if wants(y) else None, y)
         a, b = operands(x, y)
         if a.dtype.kind in "iub":
-            a, b = _as_array(x, _dtypes._Default.numpy), _as_array(y, _dtypes._Default.numpy)
+            a, b = _as_array(x, _dtypes._Default.wide), _as_array(y, _dtypes._Default.wide)
         return _call(k.div, a, b)
 
     @staticmethod
@@ -126,7 +126,7 @@ class Pow(Op):
         if a.dtype.kind in "iu" and np.size(b) and np.min(b) < 0:
             base = a.astype(np.float64)
             return np.trunc(np.power(base, b)).astype(a.dtype)
-        if isinstance(y, int) and not isinstance(y, bool) and a.dtype.kind in "iufc":
+        if isinstance(y, int) and not isinstance(y, bool) and a.dtype.kind in "iufcV":
             b = y
         return _call(k.pow, a, b)
 
@@ -271,7 +271,7 @@ def _no_integer_zero(a: Any, b: Any, name: str) -> None:
 
 def _floats(a: Any, b: Any) -> tuple[Any, Any]:
     if a.dtype.kind in "iub":
-        return a.astype(_dtypes._Default.numpy), np.asarray(b).astype(_dtypes._Default.numpy)
+        return a.astype(_dtypes._Default.wide), np.asarray(b).astype(_dtypes._Default.wide)
     return a, b
 
 
@@ -353,11 +353,11 @@ class RoundedDiv(Op):
 def _rounded_div(a: Any, b: Any, mode: str) -> Any:
     _no_integer_zero(a, b, f"div_{mode}_cpu")
     if mode == "floor":
-        if a.dtype.kind == "f":  # x/0 is ±inf, as a division is; NumPy says NaN
+        if a.dtype.kind in "fV":  # x/0 is ±inf, as a division is; NumPy says NaN
             quotient, zero = _call(k.floor_divide, a, b), np.equal(b, 0)
             return k.where(zero, k.div(a, b), quotient) if np.any(zero) else quotient
         return _call(k.floor_divide, a, b)
-    if a.dtype.kind == "f":
+    if a.dtype.kind in "fV":
         return k.trunc(_call(k.div, a, b))
     quotient = _call(k.floor_divide, a, b)
     return quotient + ((quotient < 0) & (quotient * b != a))
@@ -410,7 +410,7 @@ def _write(kernel: Any) -> Callable[[Any, Any], bool]:
     """The direct in-place form of an operation, for when no gradient is recorded; says whether it could be used."""
 
     def into(x: Any, other: Any) -> bool:
-        if x._a.dtype.kind != "f" or not isinstance(other, (Variable, int, float)):
+        if x._a.dtype.kind != "f" or x._a.itemsize < 4 or not isinstance(other, (Variable, int, float)):
             return False
         a, b = operands(x, other)
         if a is not x._a or isinstance(b, np.ndarray) and not _fits_into(b.shape, a.shape):
@@ -585,7 +585,7 @@ class Clamp(Op):
             below = le(x, high)
             inside = below if inside is None else logical_and(inside, below)
         return (
-            where(logical_or(inside, isnan(x)) if x._a.dtype.kind == "f" else inside, grad, 0.0),
+            where(logical_or(inside, isnan(x)) if x._a.dtype.kind in "fV" else inside, grad, 0.0),
             None,
             None,
         )
@@ -636,7 +636,7 @@ def nan_to_num(
     input: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Any = None
 ) -> Any:
     """NaN, +inf and −inf replaced by numbers (by default 0 and the dtype's largest and smallest)."""
-    if input._a.dtype.kind != "f":
+    if input._a.dtype.kind not in "fV":
         r = input.clone()
     else:
         info = np.finfo(input._a.dtype)
@@ -652,7 +652,7 @@ def nan_to_num(
 class ToCopy(Op):
     """The same values in another dtype;   the walk casts the gradient back"""
 
-    elementwise = True
+    elementwise = any_dtype = True
 
     @staticmethod
     def forward(ctx, x, dtype):
@@ -672,7 +672,7 @@ def cast(input: Any, dtype: Any) -> Any:
 class Clone(Op):
     """A copy;   dL/dx = g"""
 
-    elementwise = True
+    elementwise = any_dtype = True
 
     @staticmethod
     def forward(ctx, x):
@@ -685,6 +685,8 @@ class Clone(Op):
 
 class Contiguous(Op):
     """A copy in row-major order;   dL/dx = g"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x):

@@ -328,7 +328,7 @@ def _lp_pool(ndim: int) -> Callable[..., Any]:
         # A window that sticks out counts as PyTorch has it: its mean is scaled up to a whole window's sum.
         spatial = input._a.shape[-ndim:]
         whole = all((n - 1) * s + t <= length for n, s, t, length in zip(size, stride, kernel, spatial, strict=True))
-        if input._a.dtype.kind == "f":
+        if input._a.dtype.kind in "fV":
             divisor, scale = (1, 1) if whole else (None, prod(kernel))
             return _batched(LPPool, ndim, input, norm_type, kernel, stride, padding, size, divisor, scale)
         means = _batched(AvgPool, ndim, p.pow(input, norm_type), kernel, stride, padding, size, False, None)

@@ -244,6 +244,8 @@ def randint_like(
 class Drawn(Op):
     """A random result;   dL/dx = 0: the draw is no smooth function of its parameters."""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, drawn, *parameters):
         return drawn

@@ -196,7 +196,7 @@ class Nansum(Op):
 @numpy_names
 def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
     """The sum over dimensions of all elements but NaNs."""
-    if array_of(input, "nansum").dtype.kind != "f" or dtype is not None and to_numpy(dtype).kind != "f":
+    if array_of(input, "nansum").dtype.kind not in "fV" or dtype is not None and to_numpy(dtype).kind not in "fV":
         return sum(input, dim, keepdim, dtype=dtype, out=out)
     if dtype is not None:
         input = p.cast(input, dtype)
@@ -205,7 +205,7 @@ def nansum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = N
 
 def _floating(name: str, dtype: Any) -> None:
     wanted = to_numpy(dtype)
-    if wanted.kind not in "fc":
+    if wanted.kind not in "fcV":
         raise RuntimeError(
             f"{name}(): could not infer output dtype. Optional dtype must be either a floating point or complex dtype. "
             f"Got: {SCALAR_NAME[BY_NUMPY[wanted]]}"
@@ -219,7 +219,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     if dtype is not None:
         _floating("mean", dtype)
         input = p.cast(input, dtype)
-    elif a.dtype.kind not in "fc":
+    elif a.dtype.kind not in "fcV":
         raise RuntimeError(
             "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. "
             f"Got: {scalar_name(a)}"
@@ -232,7 +232,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
     """The mean over dimensions of all elements but NaNs; NaN where there are only NaNs."""
     a = array_of(input, "nanmean")
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {scalar_name(a)}")
     if dtype is not None:
         _floating("nanmean", dtype)
@@ -348,7 +348,7 @@ def kept_shape(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> list[int
 
 def _moments(op: Any, name: str, input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any) -> tuple:
     a = array_of(input, name)
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         raise RuntimeError(f"{'std and var' if name in ('std', 'var') else name} only support floating point and complex dtypes")
     if isinstance(dim, bool):  # var(unbiased)
         dim, unbiased = None, dim
@@ -471,7 +471,7 @@ def vector_norm(
     a = array_of(x, "linalg_vector_norm")
     if not isinstance(ord, (int, float)):
         raise TypeError(f"linalg_vector_norm(): argument 'ord' must be Number, not {type(ord).__name__}")
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         raise RuntimeError(f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {scalar_name(a)}")
     axes = axes_of(dim, a.ndim)
     if a.size == 0 and (ord < 0 or ord == math.inf):
@@ -484,7 +484,7 @@ def vector_norm(
     if dtype is not None:
         wanted = to_numpy(dtype)
         name = SCALAR_NAME[BY_NUMPY[wanted]]
-        if wanted.kind not in "fc":
+        if wanted.kind not in "fcV":
             raise RuntimeError(f"linalg.vector_norm: dtype should be floating point or complex, but got {name}")
         if _dtypes.promote_numpy(a.dtype, wanted) != wanted:
             raise RuntimeError(

@@ -142,7 +142,7 @@ def _axes(
 
 
 def _check_dtype(mode: str, rank: int, antialias: bool, dtype: Any) -> None:
-    if dtype.kind == "f" and not (antialias and dtype == np.float16):
+    if dtype.kind in "fV" and not (antialias and dtype == np.float16):
         return
     if dtype == np.uint8 and (mode.startswith("nearest") or rank == 4):
         return

@@ -158,7 +158,7 @@ class Logcumsumexp(Op):
 def logcumsumexp(input: Any, dim: int, *, out: Any = None) -> Any:
     """The log of the running sum of eˣ along a dimension."""
     a = array_of(input, "logcumsumexp")
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise NotImplementedError(f'"logcumsumexp_out_cpu" not implemented for {scalar_name(a)!r}')
     return given(out, Logcumsumexp.apply(input, wrap_dim(dim, a.ndim)))
 

@@ -143,6 +143,8 @@ class Look(ViewOp):
 class Embed(Op):
     """Zeros with x in the place that a view shows;   dL/dx = that view of g"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, shape, view, arguments):
         ctx.view, ctx.arguments = view, arguments
@@ -182,6 +184,8 @@ class View(ViewOp):
 
 class UnsafeView(Op):
     """A copy of x in another shape;   dL/dx = g in the old shape"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x, shape):
@@ -616,7 +620,7 @@ class SumToSize(Op):
         ctx.shape = x._a.shape
         lead = len(ctx.shape) - len(shape)
         axes = tuple([i for i, n in enumerate(ctx.shape) if i < lead or n != shape[i - lead]])
-        dtype = None if x._a.dtype.kind in "fc" else np.dtype(np.int64)
+        dtype = None if x._a.dtype.kind in "fcV" else np.dtype(np.int64)
         return k.sum(x._a, axes, True, dtype).reshape(shape)
 
     @staticmethod

@@ -106,7 +106,7 @@ def _range(a: np.ndarray, low: Any, high: Any, name: str) -> tuple[Any, Any]:
 def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any = None) -> Any:  # noqa: A002
     """How many elements fall into each of ``bins`` equal parts of [min, max] (of the data's range, if both are equal)."""
     a = checked(input, "histc")._a
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{_name(a)}'")
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
@@ -136,7 +136,7 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
     histogram's area is 1.
     """
     a = checked(input, "histogram")._a
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fV":
         raise NotImplementedError(f"\"histogramdd\" not implemented for '{_name(a)}'")
     if isinstance(bins, Variable):
         edges = bins._a

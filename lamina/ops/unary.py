@@ -141,7 +141,7 @@ def round(input: Any, *, decimals: int = 0, out: Any = None) -> Any:  # noqa: A0
 @of_tensor
 def frac(input: Any, *, out: Any = None) -> Any:
     """x − trunc(x), of floating-point tensors."""
-    if input._a.dtype.kind != "f":
+    if input._a.dtype.kind not in "fV":
         raise NotImplementedError(
             f'"frac_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[input._a.dtype]]!r}'
         )

@@ -94,7 +94,7 @@ def move_statistics(
     running_mean: ndarray, running_var: ndarray, mean: ndarray, var: ndarray, momentum: float, factor: float
 ) -> ndarray:
     """running ← (1 − momentum)·running + momentum·new, in place, for the mean and for ``factor`` times the variance."""
-    if running_mean.dtype is F16:
+    if running_mean.itemsize == 2:  # half precision, kept so and computed in single
         for running, new in ((running_mean, mean), (running_var, var * F32.type(factor))):
             running[...] = running.astype(F32) * (1 - momentum) + new * momentum
         return running_mean

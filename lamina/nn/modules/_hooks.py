@@ -315,6 +315,8 @@ def _hook_last_operation(module: Module, hooks: list[Any], result: Any) -> None:
 class BackwardHookFunction(Op):
     """The identity on several tensors at once, whose rule shows the gradients to `on_backward` and lets it change them."""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx: Any, on_backward: Any, *tensors: Any) -> Any:
         ctx.on_backward = on_backward
