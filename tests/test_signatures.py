@@ -66,6 +66,8 @@ def pairs():
         ("functional", nn.functional, torch.nn.functional),
         ("init", nn.init, torch.nn.init),
         ("optim", lamina.optim, torch.optim),
+        ("lr_scheduler", lamina.optim.lr_scheduler, torch.optim.lr_scheduler),
+        ("swa_utils", lamina.optim.swa_utils, torch.optim.swa_utils),
         ("data", lamina.utils.data, torch.utils.data),
         ("Module", nn.Module, torch.nn.Module),
         ("Optimizer", lamina.optim.Optimizer, torch.optim.Optimizer),
