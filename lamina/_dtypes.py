@@ -156,6 +156,11 @@ def _promote_half(a: np.dtype, b: np.dtype) -> np.dtype:
     return np.promote_types(F32, b if a in HALVES else a)
 
 
+def limits(d: np.dtype) -> Any:
+    """``numpy.finfo`` of any floating dtype."""
+    return ml_dtypes.finfo(d) if d.kind == "V" or d.itemsize == 1 else np.finfo(d)
+
+
 def promote_types(a: dtype, b: dtype) -> dtype:
     """The smallest dtype of PyTorch's lattice that both types go to."""
     return BY_NUMPY[promote_numpy(a.numpy, b.numpy)]
@@ -325,11 +330,11 @@ class finfo:
             d = d.to_real()
         if not d.is_floating_point:
             raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle {d!r}")
-        info: Any = np.finfo(d.numpy)
-        self.bits, self.dtype = info.bits, d.name
+        info = limits(d.numpy)
+        self.bits, self.dtype = 8 * d.itemsize, d.name
         self.eps, self.max, self.min = (_builtin_float(v) for v in (info.eps, info.max, info.min))
-        self.tiny = self.smallest_normal = _builtin_float(info.tiny)
-        self.resolution = _builtin_float(info.resolution)
+        self.tiny = self.smallest_normal = _builtin_float(info.smallest_normal)
+        self.resolution = 10.0 ** -info.precision
 
     def __repr__(self) -> str:
         return (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina import _dtypes, ops
-from lamina._dtypes import BY_NUMPY, CPU, SCALAR_NAME, Size, check_device
+from lamina._dtypes import BY_NUMPY, CPU, HALVES, SCALAR_NAME, Size, check_device
 from lamina.autograd import graph
 from lamina.autograd import walk as _walk
 from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
@@ -587,6 +587,8 @@ class Tensor(Variable):
         return _operator(pointwise.sub, other, self)
 
     def __rtruediv__(self, other: Any) -> Any:
+        if self._a.dtype in HALVES and isinstance(other, (int, float)):
+            return unary.reciprocal(self) * other  # rounded twice, as PyTorch does it
         return _operator(pointwise.div, other, self)
 
     def __rfloordiv__(self, other: Any) -> Any:

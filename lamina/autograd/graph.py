@@ -174,6 +174,7 @@ class Op:
 
     elementwise = False  # the result has the memory order of its inputs
     any_dtype = False  # forward takes half precision as it is: it computes nothing, or rounds by itself
+    rounds_numbers = False  # beside half precision, a number is rounded first, too (PyTorch does so in sums, not in products)
     mixes: Any = False  # inputs of a half type and of another may come together: True (they are promoted) or "first"
     keeps_output = False  # the rule uses ctx.output
     label = ""  # PyTorch's name of the node, where it is not the class's

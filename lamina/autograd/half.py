@@ -15,6 +15,7 @@ from lamina._dtypes import F32, HALVES, _Default, promote_numpy
 from lamina.autograd import graph
 from lamina.autograd.graph import Op, Variable, mode, wrap
 from lamina.engine import kernels as k
+from lamina.engine.door import quietly
 
 
 class Widen(Op):
@@ -57,6 +58,19 @@ def widened(x: Any) -> Any:
     wide = wrap(k.cast(x._a, F32))
     wide._hidden = x._hidden or (wide._a.ndim > 1 and not wide._a.flags.c_contiguous and graph.repeats(x))
     return wide
+
+
+def rounded(x: Any, dtype: np.dtype) -> Any:
+    """A number, or a tensor of no dimensions, rounded to half precision and back."""
+    if type(x) is float:
+        return float(_round(x, dtype))
+    if isinstance(x, Variable) and not x._a.ndim and x._a.dtype.kind == "f" and x._node is None:
+        return wrap(k.cast(k.cast(x._a, dtype), F32))
+    return x
+
+
+def _round(x: float, dtype: np.dtype) -> np.ndarray:
+    return quietly(np.array, x, dtype)
 
 
 def narrowed(y: Any, dtype: np.dtype) -> Any:
@@ -106,7 +120,10 @@ def in_single(op: type[Op], inputs: tuple) -> Any:
     dtype = target(op, inputs)
     if dtype is None:
         return NotImplemented
-    result = op.apply(*[F32 if isinstance(x, np.dtype) and x in HALVES else widened(x) for x in inputs])
+    wide = [F32 if isinstance(x, np.dtype) and x in HALVES else widened(x) for x in inputs]
+    if op.rounds_numbers and dtype in HALVES:
+        wide = [rounded(x, dtype) for x in wide]
+    result = op.apply(*wide)
     if dtype not in HALVES:
         return result
     return tuple([narrowed(y, dtype) for y in result]) if type(result) is tuple else narrowed(result, dtype)

@@ -21,7 +21,7 @@ from lamina.ops.shape import wrap_dim
 def at_least(x: Any, low: float) -> Any:
     """max(x, low), of which the gradient takes no note."""
     y = p.clone(x)
-    y._a = k.clamp(y._a, low, None)
+    y._a = k.clamp(y._a, low, None).astype(x._a.dtype, copy=False)
     return y
 
 

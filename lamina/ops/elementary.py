@@ -45,6 +45,7 @@ def _two(name: str, of_x: Any, of_y: Any, doc: str, numbers: bool = False) -> Ca
 
     class _Binary(Op):
         elementwise = True
+        any_dtype = name == "nextafter"  # a half's neighbour is a half
 
         @staticmethod
         def forward(ctx, x, y):

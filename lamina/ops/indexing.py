@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME, limits
 from lamina.autograd.graph import (
     Op,
     Variable,
@@ -67,13 +67,13 @@ def number(value: Any, dtype: np.dtype) -> np.ndarray:
             fits = value.imag == 0
             value = value.real
     elif kind in "iu":
-        limits = np.iinfo(dtype)
+        info = np.iinfo(dtype)
         whole = isinstance(value, (int, np.integer))
-        low = -limits.max if kind == "u" and whole else limits.min  # a negative integer wraps around
-        fits = low <= value <= limits.max
+        low = -info.max if kind == "u" and whole else info.min  # a negative integer wraps around
+        fits = low <= value <= info.max
         if fits:
-            value = int(value) % (limits.max + 1) if kind == "u" else int(value)
-    elif kind in "fV" and abs(value) > float(np.finfo(dtype).max):
+            value = int(value) % (info.max + 1) if kind == "u" else int(value)
+    elif kind in "fV" and abs(value) > float(limits(dtype).max):
         fits = abs(value) == float("inf")
     if not fits:
         raise RuntimeError(f"value cannot be converted to type {_C_NAME[dtype.name]} without overflow: {value!r}")

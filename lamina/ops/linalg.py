@@ -408,9 +408,11 @@ def _unusual_linear(input: Any, weight: Any, bias: Any) -> Any:
         raise RuntimeError(f"both arguments to linear need to be at least 1D, but they are {a.ndim}D and {w.ndim}D")
     if w.ndim > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {w.ndim}D")
-    if bias is not None:
+    if bias is None:
+        return matmul(input, weight)
+    if a.ndim > 1 or bias._a.ndim:
         raise RuntimeError(f"mat2 must be a matrix, got {w.ndim}-D tensor")
-    return matmul(input, weight)
+    return matmul(input, weight) + bias
 
 
 FUNCTIONS = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, SCALAR_NAME, limits
 from lamina.autograd.graph import Op, inplace
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -228,7 +228,7 @@ def hardshrink(input: Any, lambd: float = 0.5) -> Any:
 def softshrink(input: Any, lambd: float = 0.5) -> Any:
     """x moved towards 0 by lambd, and 0 where \\|x\\| ≤ lambd; RuntimeError for a negative or infinite lambd."""
     a = real_only(tensor(input, "softshrink"), "softshrink_check")
-    limit = float(np.finfo(a.dtype).max)
+    limit = float(limits(a.dtype).max)
     if not 0 <= lambd <= limit:
         raise RuntimeError(
             f"lambda must be in range [0, {limit:g}] for input dtype {SCALAR_NAME[BY_NUMPY[a.dtype]]}, but found {lambd:g}"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lamina import _dtypes
-from lamina._dtypes import SCALAR_NAME, to_numpy
+from lamina._dtypes import SCALAR_NAME, limits, to_numpy
 from lamina.autograd.graph import Op, Variable, inplace, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops.operands import (
@@ -37,7 +37,7 @@ from lamina.ops.unary import abs, conj, exp, log, log1p, rsqrt, sgn, square, tru
 class Add(Op):
     """x + y;   dL/dx = dL/dy = g"""
 
-    elementwise = True
+    elementwise = rounds_numbers = True
 
     @staticmethod
     def forward(ctx, x, y):
@@ -55,7 +55,7 @@ class Add(Op):
 class Sub(Op):
     """x − y;   dL/dx = g, dL/dy = −g"""
 
-    elementwise = True
+    elementwise = rounds_numbers = True
 
     @staticmethod
     def forward(ctx, x, y):
@@ -113,7 +113,7 @@ class Div(Op):
 class Pow(Op):
     """xʸ;   dL/dx = g·y·xʸ⁻¹, dL/dy = g·xʸ·log x (0 where x = 0 and y ≥ 0)"""
 
-    elementwise = True
+    elementwise = rounds_numbers = True
 
     @staticmethod
     def forward(ctx, x, y):
@@ -211,7 +211,7 @@ class Fmin(Fmax):
 class Atan2(Op):
     """The angle of (y, x);   dL/dy = g·x/(x² + y²), dL/dx = −g·y/(x² + y²)"""
 
-    elementwise = True
+    elementwise = rounds_numbers = True
 
     @staticmethod
     def forward(ctx, y, x):
@@ -229,7 +229,7 @@ class Atan2(Op):
 class Fmod(Op):
     """The remainder of x/y rounded towards zero (sign of x);   dL/dx = g, dL/dy = −g·trunc(x/y)"""
 
-    elementwise = True
+    elementwise = rounds_numbers = True
 
     @staticmethod
     def forward(ctx, x, y):
@@ -247,7 +247,7 @@ class Fmod(Op):
 class Remainder(Op):
     """x − y·⌊x/y⌋ (sign of y);   dL/dx = g, dL/dy = −g·⌊x/y⌋"""
 
-    elementwise = True
+    elementwise = rounds_numbers = True
 
     @staticmethod
     def forward(ctx, x, y):
@@ -639,7 +639,7 @@ def nan_to_num(
     if input._a.dtype.kind not in "fV":
         r = input.clone()
     else:
-        info = np.finfo(input._a.dtype)
+        info = limits(input._a.dtype)
         r = where(isnan(input), float(nan or 0.0), input)
         r = where(eq(r, float("inf")), float(info.max) if posinf is None else float(posinf), r)
         r = where(eq(r, float("-inf")), float(info.min) if neginf is None else float(neginf), r)

@@ -120,7 +120,8 @@ def strided(
     address, readonly = interface["data"]
     interface["shape"], interface["strides"], interface["data"] = shape, strides, (address + offset, readonly)
     interface["typestr"], interface["descr"] = dtype.str, [("", dtype.str)]
-    return np.asarray(_Memory(interface, a))
+    view = np.asarray(_Memory(interface, a))
+    return view if view.dtype is dtype else view.view(dtype)  # NumPy's protocol has no name for bfloat16
 
 
 class Look(ViewOp):

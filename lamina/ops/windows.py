@@ -26,7 +26,8 @@ def shape_of(name: str, input: Any) -> Ints:
 
 def check_dtype(name: str, input: Any, kinds: str, only_long: bool = False) -> None:
     dtype = input._a.dtype
-    if dtype.kind not in kinds or only_long and dtype.kind == "i" and dtype.itemsize != 8:
+    kind = "f" if dtype.kind == "V" else dtype.kind
+    if kind not in kinds or only_long and dtype.kind == "i" and dtype.itemsize != 8:
         raise NotImplementedError(f'"{name}" not implemented for {SCALAR_NAME[BY_NUMPY[dtype]]!r}')
 
 
