@@ -11,7 +11,7 @@ import numpy as np
 
 from lamina._tensor import Tensor
 from lamina.autograd import no_grad
-from lamina.autograd.graph import bump, check_writable, wrap
+from lamina.autograd.graph import bump, check_writable, whole, wrap
 from lamina.engine import kernels as k
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grad_value_", "clip_grads_with_norm_", "get_total_norm"]
@@ -27,6 +27,7 @@ def _gradients(parameters: Tensors) -> list[Any]:
     return gradients
 
 
+@whole
 @no_grad()
 def get_total_norm(
     tensors: Tensors, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
@@ -55,6 +56,7 @@ def get_total_norm(
     return wrap(total)
 
 
+@whole
 @no_grad()
 def clip_grads_with_norm_(
     parameters: Tensors, max_norm: float, total_norm: Tensor, foreach: bool | None = None
@@ -77,6 +79,7 @@ def clip_grads_with_norm_(
         bump(grad)
 
 
+@whole
 def clip_grad_norm_(
     parameters: Tensors, max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
@@ -116,6 +119,7 @@ def clip_grad_norm(
     return clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite, foreach)
 
 
+@whole
 @no_grad()
 def clip_grad_value_(parameters: Tensors, clip_value: float, foreach: bool | None = None) -> None:
     """Move every element of the parameters' gradients into [−clip_value, clip_value], in place.

@@ -1,0 +1,416 @@
+"""``lamina.compile``: which program a call runs, and its place in the graph of an eager program."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina import _dtypes
+from lamina._tensor import Tensor
+from lamina.autograd import walk
+from lamina.autograd.graph import FREED, Op, Variable, mode, wrap
+from lamina.compiler.guards import Guards
+from lamina.compiler.program import Program, Stale
+from lamina.compiler.record import NotRecordable, Recorder, Value, recording
+from lamina.engine import door
+from lamina.engine.onednn import threads
+from lamina.nn.modules.module import Module
+
+CAPACITY = 64  # programs per compiled function; beyond that, calls with new shapes run eagerly
+_new = object.__new__
+
+
+class Replayed(Op):
+    """A replayed call, as one node of the graph; its rule is the recorded backward pass."""
+
+    label = "CompiledFunctionBackward"
+
+    @staticmethod
+    def forward(ctx: Any, program: Any, tensors: tuple, *leaves: Any) -> Any:
+        arrays, kept = program.forward(*tensors)
+        ctx.program, ctx._saved = program, (kept,)
+        return arrays
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        if mode.enabled:
+            raise RuntimeError("lamina.compile does not support gradients of gradients (create_graph=True)")
+        if ctx._saved is FREED:
+            raise RuntimeError("the gradients of this compiled call were computed already")
+        roots = ctx.program.roots
+        with np.errstate(all="ignore"):
+            found = ctx.program.backward(ctx._saved[0], *[grads[i]._plain() for i in roots])
+        return (None, None, *[None if a is None else wrap(a) for a in found])
+
+
+class _Leaf:
+    """In a structure: the place of tensor number ``index``."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def flatten(x: Any, tensors: list[Any]) -> Any:
+    """The structure of ``x`` as a hashable key; its tensors are appended to ``tensors``. Raises ``TypeError`` if it has none."""
+    if isinstance(x, Variable):
+        tensors.append(x)
+        return Tensor
+    if x is None or isinstance(x, (int, float, str, bool, bytes, complex, _dtypes.dtype, _dtypes.device)):
+        return type(x), x
+    if isinstance(x, (tuple, list)):
+        return (type(x), *[flatten(part, tensors) for part in x])
+    if isinstance(x, dict):
+        return (dict, *[(key, flatten(part, tensors)) for key, part in x.items()])
+    hash(x)
+    return type(x), id(x), _Keep(x)
+
+
+class _Keep:
+    """Keeps an object alive whose id is part of a key; equal to every other."""
+
+    __slots__ = ("x",)
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keep)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def take_apart(x: Any, tensors: list[Any]) -> Any:
+    """A result with its tensors replaced by their places."""
+    if isinstance(x, Variable):
+        tensors.append(x)
+        return _Leaf(len(tensors) - 1)
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*[take_apart(part, tensors) for part in x])
+    if type(x) in (tuple, list):
+        return type(x)(take_apart(part, tensors) for part in x)
+    if type(x) is dict:
+        return {key: take_apart(part, tensors) for key, part in x.items()}
+    if x is None or isinstance(x, (int, float, str, bool, complex, _dtypes.dtype)):
+        return x
+    raise NotRecordable(f"a result of type {type(x).__name__} cannot be made anew by a replay")
+
+
+def put_together(x: Any, tensors: list[Any]) -> Any:
+    """A result of :func:`take_apart` with other tensors in the places."""
+    if type(x) is _Leaf:
+        return tensors[x.index]
+    if isinstance(x, tuple) and hasattr(x, "_fields"):
+        return type(x)(*[put_together(part, tensors) for part in x])
+    if type(x) in (tuple, list):
+        return type(x)(put_together(part, tensors) for part in x)
+    if type(x) is dict:
+        return {key: put_together(part, tensors) for key, part in x.items()}
+    return x
+
+
+class _Entry:
+    """A program with what a call of it needs."""
+
+    __slots__ = ("guards", "leaves", "program", "results", "structure")
+
+    def __init__(self, program: Program, guards: Guards, structure: Any, results: list[Any], leaves: list[Any]) -> None:
+        self.program, self.guards, self.structure = program, guards, structure
+        self.results = results  # per tensor of the result: None, or the number of the argument that it is
+        self.leaves = leaves  # what gradients go to: tensors, or numbers of arguments
+
+
+class Compiled:
+    """A function that records its calls and replays them; what :func:`lamina.compile` returns for a function."""
+
+    def __init__(self, function: Callable[..., Any], owner: Any = None, fullgraph: bool = False) -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.function, self.owner, self.fullgraph = function, owner, fullgraph
+        self.entries: dict[Any, Any] = {}
+        self.reasons: list[str] = []
+        self.recordings = 0
+        self._warned: set[str] = set()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:  # a compiled method
+        if instance is None:
+            return self
+        bound = Compiled(self.function.__get__(instance, owner), instance, self.fullgraph)
+        setattr(instance, self.function.__name__, bound)
+        return bound
+
+    # -- calling ---------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if mode.recorder is not None or mode.anomaly or _disabled:
+            return self.function(*args, **kwargs)
+        tensors: list[Any] = []
+        try:
+            key: list[Any] = [flatten(args, tensors)]
+            if kwargs:
+                key.append(flatten(kwargs, tensors))
+        except TypeError:
+            return self._eager("an argument is neither a tensor, a number nor hashable", args, kwargs)
+        for t in tensors:
+            a = t._a
+            if t._base is not None:
+                t._history()
+            key.append((a.shape, a.strides, a.dtype, t._requires, t._hidden))
+        key.append((mode.enabled, mode.inference, door._engine, threads.get_num_threads(), _dtypes._Default.numpy))
+        place = tuple(key)
+        entry = self.entries.get(place)
+        if entry is not None and entry.__class__ is not str:
+            if entry.guards.holds():
+                try:
+                    return self._replay(entry, tensors)
+                except Stale:
+                    pass
+            del self.entries[place]
+            entry = None
+        if entry is not None:
+            return self._eager(entry, args, kwargs)
+        if len(self.entries) >= CAPACITY:
+            return self._eager(f"more than {CAPACITY} kinds of arguments were seen", args, kwargs)
+        return self._record(place, args, kwargs, tensors)
+
+    def _replay(self, entry: _Entry, tensors: list[Any]) -> Any:
+        program = entry.program
+        enabled = mode.enabled
+        if program.backward is not None:
+            leaves = [tensors[leaf] if type(leaf) is int else leaf for leaf in entry.leaves]
+            mode.enabled = True
+            with _errstate():
+                made: Any = _apply_replayed(program, tuple(tensors), leaves)
+        else:
+            mode.enabled = False
+            try:
+                with _errstate():
+                    arrays = program.forward(*tensors)
+            finally:
+                mode.enabled = enabled
+            made = [wrap(a) for a in arrays]
+            for t, ended in zip(made, program.ended, strict=True):
+                if t._a.ndim > 1 and not t._a.flags.c_contiguous:
+                    t._hidden = True
+                if ended is not None:
+                    t._node, t._requires = ended, True
+        results, i = [], 0
+        for place in entry.results:
+            if type(place) is int:
+                results.append(tensors[place])
+            elif place is not None:
+                results.append(place)
+            else:
+                results.append(made[i])
+                i += 1
+        return put_together(entry.structure, results)
+
+    def _eager(self, reason: str, args: tuple, kwargs: dict) -> Any:
+        if self.fullgraph:
+            raise NotRecordable(f"{self._name()} cannot be compiled: {reason}")
+        if reason not in self._warned:
+            self._warned.add(reason)
+            self.reasons.append(reason)
+            warnings.warn(f"{self._name()} runs uncompiled: {reason}", stacklevel=3)
+        return self.function(*args, **kwargs)
+
+    def _name(self) -> str:
+        return f"lamina.compile: {getattr(self.function, '__qualname__', type(self.function).__name__)}"
+
+    # -- recording -------------------------------------------------------------------------------------------------
+
+    def _record(self, place: Any, args: tuple, kwargs: dict, tensors: list[Any]) -> Any:
+        self.recordings += 1
+        guards = Guards(self.owner if self.owner is not None else self.function)
+        with recording() as recorder:
+            inputs = []
+            for i, t in enumerate(tensors):
+                known = recorder.values.get(id(t._a))
+                inputs.append(known if known is not None and known.kind == "input" else recorder.new("input", t._a, t, i))
+            if len({id(v) for v in inputs}) < len(inputs):
+                recorder.refuse("one tensor is given as several arguments")
+            result = self.function(*args, **kwargs)
+            if not guards.holds():
+                recorder.refuse(f"the call changes what it depends on: {guards.broken()}")
+            try:
+                entry = self._entry(recorder, guards, inputs, tensors, result) if recorder.failure is None else None
+            except NotRecordable as failure:
+                recorder.failure, entry = failure, None
+        if recorder.failure is not None:
+            reason = str(recorder.failure)
+            self.entries[place] = reason
+            if self.fullgraph:
+                raise NotRecordable(f"{self._name()} cannot be compiled: {reason}") from None
+            self._warned.add(reason)
+            self.reasons.append(reason)
+            warnings.warn(f"{self._name()} runs uncompiled: {reason}", stacklevel=4)
+        elif entry is not None:
+            self.entries[place] = entry
+        return result
+
+    def _entry(self, recorder: Recorder, guards: Guards, inputs: list[Value], tensors: list[Any], result: Any) -> _Entry | None:
+        found: list[Any] = []
+        structure = take_apart(result, found)
+        results: list[Any] = []
+        outputs: list[Value] = []
+        made: list[Any] = []
+        numbers = {id(t): i for i, t in enumerate(tensors)}
+        for t in found:
+            if id(t) in numbers:
+                results.append(numbers[id(t)])
+            elif id(t) in recorder.outside:
+                results.append(t)
+            else:
+                if t._base is not None and id(t._base) in recorder.outside:
+                    recorder.refuse("a result is a view of an argument or of a tensor from outside")
+                results.append(None)
+                made.append(t)
+                outputs.append(recorder.value(t._a, t, "the result"))
+        nodes = recorder.nodes
+        wanted = [i for i, t in enumerate(made) if t._requires and t._node is not None and not _used_up(t._node)]
+        ran_backward = any(n.kind in ("rule", "accumulate") for n in nodes)
+        if not wanted or ran_backward:
+            if wanted and ran_backward:
+                recorder.refuse("a result requires a gradient although backward() was called within; detach() it")
+            if recorder.failure is not None:
+                return None
+            program = Program(recorder, inputs, outputs)
+            program.ended = [_ended if t._requires else None for t in made]  # type: ignore[attr-defined]
+            return _Entry(program, guards, structure, results, [])
+        recorder.nodes = []
+        leaves, goals = _leaves([made[i] for i in wanted], tensors, recorder)
+        roots: list[Value] = []
+        grads = []
+        for i in wanted:
+            g = wrap(np.zeros(made[i]._a.shape, made[i]._a.dtype))
+            roots.append(recorder.new("made", g._a, g))
+            grads.append(g)
+        found_grads = walk.walk([made[i] for i in wanted], grads, True, False, goals, True)
+        sought = [None if g is None else recorder.value(g._plain(), g, "a gradient") for g in found_grads]
+        if recorder.failure is not None:
+            return None
+        after, recorder.nodes = recorder.nodes, nodes
+        program = Program(recorder, inputs, outputs, after, roots, sought)
+        program.roots = wanted  # type: ignore[attr-defined]
+        return _Entry(program, guards, structure, results, leaves)
+
+
+def _used_up(node: Any) -> bool:
+    return node._saved is FREED or node._output is FREED
+
+
+class _Ended(Op):
+    """The history of a result whose gradients were taken within the compiled call: it cannot be walked again."""
+
+    label = "CompiledFunctionBackward"
+
+
+_ended = _new(_Ended)
+_ended._saved = FREED
+_ended.edges = ()
+
+
+def _leaves(roots: list[Any], tensors: list[Any], recorder: Recorder) -> tuple[list[Any], list[Any]]:
+    """What gradients go to from ``roots``: numbers of arguments, and tensors from outside; and all of these as tensors."""
+    places: list[Any] = []
+    goals: list[Any] = []
+    for i, t in enumerate(tensors):
+        if t._requires:
+            places.append(i)
+            goals.append(t)
+    stops = {t._node.sequence for t in tensors if t._node is not None}
+    seen: set[int] = set()
+    known = {id(t) for t in tensors}
+    stack = [t._node for t in roots]
+    while stack:
+        node = stack.pop()
+        if node.sequence in seen or node.sequence in stops:
+            continue
+        seen.add(node.sequence)
+        if id(node) not in recorder.contexts and type(node).__name__ != "CopySlices":
+            recorder.refuse(f"a tensor with a history of its own ({type(node).__name__}) is used from outside")
+            continue
+        for e in node.edges:
+            if e is None:
+                continue
+            if isinstance(e[0], Variable):
+                if id(e[0]) not in known:
+                    known.add(id(e[0]))
+                    places.append(e[0])
+                    goals.append(e[0])
+            else:
+                stack.append(e[0])
+    return places, goals
+
+
+_disabled = False
+
+
+def _errstate() -> Any:
+    return np.errstate(all="ignore")
+
+
+def _apply_replayed(program: Any, tensors: tuple, leaves: list[Any]) -> tuple:
+    """Run the forward program with gradients off inside, and leave one node for all of it."""
+    ctx = _new(Replayed)
+    mode.enabled = False
+    try:
+        arrays, kept = program.forward(*tensors)
+    finally:
+        mode.enabled = True
+    ctx.recording = True
+    ctx.program, ctx._saved = program, (kept,)
+    wanted = set(program.roots)
+    results = []
+    for a in arrays:
+        t = wrap(a)
+        if a.ndim > 1 and not a.flags.c_contiguous:
+            t._hidden = True
+        results.append(t)
+    ctx._attach((None, None, *leaves))
+    ctx._outputs = tuple((a.shape, a.dtype) for a in arrays)
+    for i, t in enumerate(results):
+        if i in wanted:
+            t._node, t._index, t._requires = ctx, i, True
+    return tuple(results)
+
+
+class OptimizedModule(Module):
+    """A compiled module: calls are recorded and replayed, everything else is the module's own (``_orig_mod``)."""
+
+    def __init__(self, module: Module, fullgraph: bool = False) -> None:
+        super().__init__()
+        self._modules["_orig_mod"] = module
+        self.__dict__["_compiled"] = Compiled(module, module, fullgraph)
+        self.__dict__["training"] = module.training
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_compiled"](*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The compiled call."""
+        return self.__dict__["_compiled"](*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Any:
+        """Set the mode of the module itself."""
+        self._modules["_orig_mod"].train(mode)  # type: ignore[union-attr]
+        self.__dict__["training"] = mode
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_orig_mod":
+            return self.__dict__["_modules"]["_orig_mod"]
+        return getattr(self.__dict__["_modules"]["_orig_mod"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.__dict__["_modules"]["_orig_mod"], name, value) if "_modules" in self.__dict__ else super().__setattr__(
+            name, value
+        )
+
+
+__all__ = ["Compiled", "OptimizedModule"]
