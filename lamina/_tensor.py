@@ -16,9 +16,10 @@ import numpy as np
 
 from lamina import _dtypes, ops
 from lamina._dtypes import BY_NUMPY, CPU, HALVES, SCALAR_NAME, Size, check_device
-from lamina.autograd import graph
+from lamina.autograd import express, graph
 from lamina.autograd import walk as _walk
 from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
+from lamina.engine import kernels
 from lamina.ops import creation, indexing, layout, pointwise, shape, unary
 
 
@@ -649,15 +650,12 @@ def _operator(function: Any, x: Any, y: Any) -> Any:
 
 
 def _binary(op: Any, function: Any) -> Any:
-    """An operator method; two tensors, or a tensor and a float, go to the operation without a detour."""
-    apply = op.apply if op is not None else None
+    """An operator method; operations that have an express lane take it without a detour."""
 
     def method(self: Any, other: Any) -> Any:
-        if apply is not None and (isinstance(other, Variable) or type(other) is float):
-            return apply(self, other)
         return _operator(function, self, other)
 
-    return method
+    return method if op is None else express.operator(op, method)
 
 
 def _augmented(name: str, function: Any) -> Any:
@@ -674,7 +672,7 @@ def _augmented(name: str, function: Any) -> Any:
 def _fill_in() -> None:
     """Give the class its operators and the methods that the operations' tables name."""
     p = pointwise
-    direct = {"add": p.Add, "mul": p.Mul, "truediv": p.Div}
+    direct = {"add": p.Add, "sub": p.Sub, "mul": p.Mul, "truediv": p.Div}
     for name, function in {
         "add": p.add, "sub": p.sub, "mul": p.mul, "truediv": p.div, "floordiv": p.floor_divide, "mod": p.remainder,
         "and": p.bitwise_and,
@@ -690,7 +688,7 @@ def _fill_in() -> None:
             setattr(Tensor, f"__i{name}__", _augmented(function.__name__, function))
     Tensor.__ipow__ = _augmented("pow", p.pow)  # type: ignore[attr-defined]
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
-        setattr(Tensor, f"__{name}__", _comparison(getattr(p, name), name))
+        setattr(Tensor, f"__{name}__", express.test(getattr(kernels, name), _comparison(getattr(p, name), name)))
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment, method-assign]  # setting __eq__ does not unset it, but let it be seen
     for name, function in ops.METHODS.items():
         if name not in Tensor.__dict__:

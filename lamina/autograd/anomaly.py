@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from lamina.autograd.graph import mode
+from lamina.engine.door import detours
 
 
 class detect_anomaly:  # noqa: N801
@@ -41,6 +42,10 @@ class set_detect_anomaly:  # noqa: N801
 def _set(anomaly: bool, check_nan: bool) -> tuple[bool, bool]:
     before = mode.anomaly, mode.check_nan
     mode.anomaly, mode.check_nan = anomaly, check_nan
+    if anomaly and not before[0]:  # where a call was made is kept by the general way of calling only
+        detours.append(mode)
+    elif before[0] and not anomaly:
+        detours.remove(mode)
     return before
 
 

@@ -10,6 +10,7 @@ import inspect
 from typing import Any
 
 from lamina.autograd.graph import mode
+from lamina.engine.door import detours
 
 
 class _Switch:
@@ -127,8 +128,10 @@ class inference_mode(_Switch):  # noqa: N801
     def __enter__(self) -> None:
         self.before = mode.enabled, mode.inference
         mode.enabled, mode.inference = not self.wanted, self.wanted
+        detours.append(self)
 
     def __exit__(self, *exc: Any) -> None:
+        detours.remove(self)
         mode.enabled, mode.inference = self.before
 
 

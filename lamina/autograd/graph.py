@@ -11,9 +11,10 @@ again; undoing a broadcast or a promotion of an input is the walk's business, ne
 
 from __future__ import annotations
 
+import functools
 import threading
 import traceback
-from itertools import count
+from itertools import count, repeat
 from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import numpy as np
 
 from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME
 from lamina.engine import kernels
+from lamina.engine.door import detours
 
 ndarray = np.ndarray
 _sequence = count(1)
@@ -33,6 +35,7 @@ class _Mode(threading.local):
     inference = False  # inside inference_mode
     anomaly = False  # inside detect_anomaly
     check_nan = True
+    recorder: Any = None  # lamina.compile's, while it records a call
 
 
 mode = _Mode()
@@ -106,7 +109,7 @@ def wrap(array: Any) -> Any:
     """A new tensor, without history, over an array or NumPy scalar."""
     t = _new(_Tensor)
     t._a = array if type(array) is ndarray else np.asarray(array)
-    if mode.inference:
+    if detours and mode.inference:
         t._inference = True
     return t
 
@@ -146,7 +149,7 @@ def wants(x: Any) -> bool:
     """Whether ``x`` is a tensor that requires a gradient at this moment."""
     if not isinstance(x, Variable):
         return False
-    if x._base is not None:
+    if x._base is not None and x._stamp != x._base._rebased:
         x._history()
     return x._requires
 
@@ -154,6 +157,19 @@ def wants(x: Any) -> bool:
 def repeats(x: Any) -> bool:
     """Whether a tensor shows elements several times, as ``expand`` makes it; what is computed of it lies in plain order."""
     return isinstance(x, Variable) and any(s == 0 and n > 1 for s, n in zip(x._a.strides, x._a.shape, strict=True))
+
+
+def whole(function: Any) -> Any:
+    """Mark a function that lamina.compile replays as it is, for it looks at numbers or sets gradients; it has none itself."""
+
+    @functools.wraps(function)
+    def form(*args: Any, **kwargs: Any) -> Any:
+        recorder = mode.recorder
+        if recorder is None or recorder.depth:
+            return function(*args, **kwargs)
+        return recorder.whole(function, args, kwargs)
+
+    return form
 
 
 class _Freed:
@@ -184,7 +200,7 @@ class Op:
     sequence = 0
     recording = False  # whether the rule will be wanted; known in forward
     _saved: Any = ()
-    _versions: Any = ()
+    _versions: Any = repeat(0)
     _output: Any = None
     _outputs: tuple = ()  # (shape, dtype) per result
     _hooks: Any = None  # index → list of functions: tensor hooks
@@ -206,8 +222,9 @@ class Op:
     @classmethod
     def apply(cls, *inputs: Any) -> Any:
         """Compute, and record a node if any input requires a gradient."""
+        if detours and mode.recorder is not None and not mode.recorder.depth:
+            return mode.recorder.apply(cls, inputs)
         ctx = _new(cls)
-        enabled = mode.enabled
         record = hidden = other = False
         for x in inputs:
             if isinstance(x, Variable):
@@ -215,17 +232,14 @@ class Op:
                     other = True
                 if x._hidden:
                     hidden = True
-                if enabled:
-                    if x._base is not None:
-                        x._history()
-                    if x._requires:
-                        record = True
+                if x._requires if x._base is None else wants(x):
+                    record = True
         if other and not cls.any_dtype:
             y = in_single(cls, inputs)
             if y is not NotImplemented:
                 return y
         if record:
-            ctx.recording = True
+            record = ctx.recording = mode.enabled
         a = cls.forward(ctx, *inputs)
         if type(a) is not ndarray:
             if type(a) is tuple:
@@ -246,7 +260,7 @@ class Op:
                     ctx._output = (a, version, version.n)
                 t._node = ctx
                 t._requires = True
-        elif not enabled and mode.inference:
+        elif detours and mode.inference:
             t._inference = True
         return t
 
@@ -270,17 +284,10 @@ class Op:
         return results
 
     def _attach(self, inputs: tuple) -> None:
-        edges: list[Any] = []
-        for x in inputs:
-            if isinstance(x, Variable):
-                if x._base is not None:
-                    x._history()
-                if x._requires:
-                    a = x._a
-                    edges.append((x._node or x, x._index, a.shape, a.dtype))
-                    continue
-            edges.append(None)
-        self.edges = edges
+        self.edges = [
+            (x._node or x, x._index, x._a.shape, x._a.dtype) if isinstance(x, Variable) and wants(x) else None
+            for x in inputs
+        ]
         self.sequence = next(_sequence)
         if mode.anomaly:
             self._trace = traceback.format_stack()[:-2]
@@ -294,17 +301,15 @@ class Op:
     def save(self, *values: Any) -> None:
         """Keep tensors or arrays for the rule; a tensor that is written in place meanwhile makes ``saved`` raise."""
         if self.recording:
-            self._saved = values
-            versions = []
-            for v in values:
-                if isinstance(v, Variable):
-                    version = v._writes
-                    versions.append(0 if version is None else version.n)
-                    if v._inference and mode.enabled:
-                        raise RuntimeError(INFERENCE_MESSAGE)
-                else:
-                    versions.append(0)
-            self._versions = versions
+            self._keep(*values)
+
+    def _keep(self, *values: Any) -> None:
+        self._saved = values
+        for v in values:  # the versions of what nobody writes to are the class's: zeros
+            if isinstance(v, Variable) and (v._writes is not None or v._inference):
+                if v._inference and mode.enabled:
+                    raise RuntimeError(INFERENCE_MESSAGE)
+                self._versions = [v._writes.n if isinstance(v, Variable) and v._writes else 0 for v in values]
 
     def save_factors(self, x: Any, y: Any) -> None:
         """Keep each factor of a product if the other one wants a gradient; what is not needed may be overwritten."""
@@ -464,12 +469,13 @@ class ViewOp(Op):
             x._plain()
         ctx = _new(cls)
         base = x._base
-        record = False
-        if mode.enabled:
-            if base is not None:
-                x._history()
-            record = ctx.recording = x._requires
+        record = (x._requires if base is None else wants(x)) and mode.enabled
+        if record:
+            ctx.recording = True
         a = cls.forward(ctx, x, *arguments)
+        version = x._writes
+        if version is None:
+            version = x._writes = Version()
         if type(a) is tuple:
             results = tuple([cls._view(x, a_i, (Part(cls, i), arguments)) for i, a_i in enumerate(a)])
             if record:
@@ -478,7 +484,16 @@ class ViewOp(Op):
                 for i, t in enumerate(results):
                     t._node, t._index, t._requires = ctx, i, True
             return results
-        t = cls._view(x, a, (cls, arguments))
+        t = _new(_Tensor)
+        t._a, t._writes = a, version
+        if base is None:
+            t._base, t._replay = x, ((cls, arguments),)
+            if x._rebased:
+                t._stamp = x._rebased
+        else:
+            t._base, t._replay, t._stamp = base, (*x._replay, (cls, arguments)), base._rebased
+        if x._inference:
+            t._inference = True
         if record:
             ctx._attach((x, *arguments))
             t._node = ctx
@@ -487,21 +502,14 @@ class ViewOp(Op):
 
     @staticmethod
     def _view(x: Any, array: ndarray, step: tuple) -> Any:
+        """One of several views of ``x``, without a history as yet."""
         t = _new(_Tensor)
-        version = x._writes
-        if version is None:
-            version = x._writes = Version()
         base = x._base
         if base is None:
-            t._a, t._writes, t._base, t._replay, t._stamp = array, version, x, (step,), x._rebased
+            t._base, t._replay, t._stamp = x, (step,), x._rebased
         else:
-            t._a, t._writes, t._base, t._replay, t._stamp = (
-                array,
-                version,
-                base,
-                (*x._replay, step),
-                base._rebased,
-            )
+            t._base, t._replay, t._stamp = base, (*x._replay, step), base._rebased
+        t._a, t._writes = array, x._writes
         if x._inference:
             t._inference = True
         return t
@@ -606,6 +614,8 @@ def overwrite(x: Any, value: Any) -> Any:
 
     Tensors that share memory with ``x`` see the values, and those that are views of the same base see the history.
     """
+    if mode.recorder is not None and not mode.recorder.depth:
+        mode.recorder.write(x, value)
     np.copyto(x._a, value._a, casting="unsafe")
     bump(x)
     if not mode.enabled or not (
@@ -679,7 +689,7 @@ def inplace(function: Any, name: str) -> Any:
             raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}") from None
         recording = mode.enabled and _wants_gradient(self, (*args, *kwargs.values()) if kwargs else args)
         source = self
-        if not recording and into is not None and not kwargs and into(self, *args):
+        if not recording and into is not None and not kwargs and mode.recorder is None and into(self, *args):
             bump(self)
             return self
         if recording:  # what the rule saves must not be the tensor that is about to change

@@ -6,9 +6,9 @@ highest number first visits every node after all of its users: a heap is all the
 
 from __future__ import annotations
 
-import heapq
 import threading
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from sys import getrefcount
 from typing import Any
 
@@ -18,6 +18,7 @@ from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd import graph
 from lamina.autograd.graph import FREED, FREED_MESSAGE, Op, Variable, mode, wrap
 from lamina.engine import kernels
+from lamina.engine.door import detours
 
 _accumulating = threading.Lock()
 
@@ -55,25 +56,25 @@ def walk(
     wanted_leaves, wanted_results, needed = _plan(roots, targets)
     captured: dict[tuple[int, int], Any] = {}
 
-    def deliver(target: Any, index: int, grad: Any) -> None:
+    def reach(target: Any, index: int, grad: Any) -> None:
+        """A gradient comes to a leaf, or to a result of a node."""
         if isinstance(target, Variable):
-            if wanted_leaves is not None and id(target) not in wanted_leaves:
-                return
-            entry = leaves.get(id(target))
-            if entry is None:
-                leaves[id(target)] = [target, grad]
-            else:
-                entry[1] = entry[1] + grad
+            if wanted_leaves is None or id(target) in wanted_leaves:
+                entry = leaves.get(id(target))
+                if entry is None:
+                    leaves[id(target)] = [target, grad]
+                else:
+                    entry[1] = entry[1] + grad
             return
         key = target.sequence
-        if needed is not None and key not in needed:
-            return
         waiting = pending.get(key)
-        if waiting is None:
+        if waiting is not None:
+            waiting[index] = grad if waiting[index] is None else waiting[index] + grad
+        elif needed is None or key in needed:
             pending[key] = waiting = [None] * (len(target._outputs) or 1)
+            waiting[index] = grad
             nodes[key] = target
-            heapq.heappush(heap, -key)
-        waiting[index] = grad if waiting[index] is None else waiting[index] + grad
+            heappush(heap, -key)
 
     before, outer = mode.enabled, _walking.to_targets
     mode.enabled = create_graph
@@ -82,10 +83,10 @@ def walk(
     try:
         for root, grad in zip(roots, grads, strict=True):
             node, index = root._history()
-            deliver(node or root, index, grad)
+            reach(node or root, index, grad)
         del root, grad
         while heap:
-            key = -heapq.heappop(heap)
+            key = -heappop(heap)
             node, outgoing = nodes.pop(key), pending.pop(key)
             if node._hooks or node._retain:
                 _result_hooks(node, outgoing)
@@ -95,18 +96,17 @@ def walk(
                 if not needed[key]:  # a target, and nothing beyond it is wanted
                     continue
             incoming = _run(node, outgoing)
-            edges = node.edges
             if not retain_graph:
                 node.free()
-            for edge, grad in zip(edges, incoming, strict=False):
+            for edge, grad in zip(node.edges, incoming):  # noqa: B905  # strict costs, and lists may be of two lengths
                 if edge is None or grad is None:
                     continue
                 target, index, shape, dtype = edge
                 if not grad.is_sparse:  # those are made for their tensor
                     a = grad._a
-                    if a.shape != shape or a.dtype is not dtype:
+                    if a.dtype is not dtype or a.shape != shape:
                         grad = _fit(node, grad, shape, dtype)
-                deliver(target, index, grad)
+                reach(target, index, grad)
             node = outgoing = incoming = edge = grad = target = a = None  # type: ignore[assignment]  # free before the next rule
         return _finish(leaves, targets, capture, captured, create_graph)
     finally:
@@ -117,7 +117,7 @@ def _run(node: Op, outgoing: list[Any]) -> tuple:
     """Apply a node's rule to the gradients of its results."""
     if node._saved is FREED or node._output is FREED:
         raise RuntimeError(FREED_MESSAGE)
-    if node.materializes:
+    if node._outputs and node.materializes:
         for i, g in enumerate(outgoing):
             if g is None:
                 shape, dtype = node._outputs[i]
@@ -130,7 +130,7 @@ def _run(node: Op, outgoing: list[Any]) -> tuple:
     incoming = type(node).backward(node, *outgoing)
     if type(incoming) is not tuple:
         incoming = (incoming,)
-    if mode.anomaly:
+    if detours and mode.anomaly:
         _check_anomaly(node, incoming)
     if node._posthooks:
         for hook in tuple(node._posthooks.values()):
@@ -327,7 +327,7 @@ def _initial_gradients(roots: tuple, grads: Any) -> list[Any]:
                 raise RuntimeError(
                     f"grad can be implicitly created only for real scalar outputs but got {BY_NUMPY[root._a.dtype]}"
                 )
-            grad = wrap(np.ones_like(root._a))
+            grad = wrap(np.ones(root._a.shape, root._a.dtype))
         elif not isinstance(grad, Variable):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
         else:

@@ -29,36 +29,49 @@ def fast(min_size: int = 0) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return mark
 
 
-class _Quiet(threading.local):
-    """Runs a kernel where NumPy does not warn of overflow, division by zero or NaN: PyTorch's results carry them silently.
+def _quiet_context() -> Callable[..., Any]:
+    """What runs a function where NumPy does not warn of overflow, division by zero or NaN: PyTorch's results carry them silently.
 
     NumPy keeps that setting in a context variable, so a context of our own leaves the user's setting alone, and entering
-    it costs a tenth of what ``numpy.errstate`` does. Kernels do not call the door, so the context is rarely entered twice.
+    it costs a tenth of what ``numpy.errstate`` does.
     """
+    context = contextvars.copy_context()
+    context.run(np.seterr, all="ignore")
+    return context.run
+
+
+class _Own(threading.local):
+    """A quiet context of each thread."""
 
     def __init__(self) -> None:
-        context = contextvars.copy_context()
-        context.run(np.seterr, all="ignore")
-        self.run = context.run
+        self.run = _quiet_context()
 
 
-_quiet = _Quiet()
+# A context is in use by one call at a time. All threads share one, as asking for a thread's own costs as much as entering it;
+# who finds it taken (by another thread's kernel that works without the GIL) takes his own.
+_run = _quiet_context()
+_own = _Own()
 
 
-def _again(function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> Any:
-    """The same call where the quiet context is in use: in a finaliser or signal handler that runs in the midst of a kernel."""
-    with np.errstate(all="ignore"):
+def _again(error: RuntimeError, function: Callable[..., Any] | None, *args: Any, **kwargs: Any) -> Any:
+    """The same call after an error, which is raised again unless it says that the shared context is taken."""
+    if "already entered" not in str(error):
+        raise error
+    try:
+        return _own.run(function, *args, **kwargs)
+    except RuntimeError as second:
+        if "already entered" not in str(second):
+            raise
+    with np.errstate(all="ignore"):  # in a finaliser or signal handler in the midst of a kernel
         return function(*args, **kwargs)  # type: ignore[misc]
 
 
 def quietly(function: Callable[..., Any], *args: Any) -> Any:
-    """A call without NumPy's warnings, for arithmetic that is no kernel; the function calls none either."""
+    """A call without NumPy's warnings, for arithmetic that is no kernel."""
     try:
-        return _quiet.run(function, *args)
+        return _run(function, *args)
     except RuntimeError as error:
-        if "already entered" not in str(error):
-            raise
-        return _again(function, *args)
+        return _again(error, function, *args)
 
 
 class Kernel:
@@ -75,22 +88,18 @@ class Kernel:
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if x.size >= self.min_size:
             try:
-                y = _quiet.run(self.fast, x, *args, **kwargs)  # type: ignore[arg-type]
+                y = _run(self.fast, x, *args, **kwargs)  # type: ignore[arg-type]
             except RuntimeError as error:
-                if "already entered" not in str(error):
-                    raise
-                y = _again(self.fast, x, *args, **kwargs)
+                y = _again(error, self.fast, x, *args, **kwargs)
             if y is not NotImplemented:
                 self.fast_calls += 1
                 return y
             self.declined += 1
         self.reference_calls += 1
         try:
-            return _quiet.run(self.reference, x, *args, **kwargs)
+            return _run(self.reference, x, *args, **kwargs)
         except RuntimeError as error:
-            if "already entered" not in str(error):
-                raise
-            return _again(self.reference, x, *args, **kwargs)
+            return _again(error, self.reference, x, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<kernel {self.name}: {self.fast_calls} fast, {self.reference_calls} reference, {self.declined} declined>"
@@ -173,6 +182,9 @@ def usage() -> Iterator[Usage]:
             used[name] = delta
 
 
+# Those who must see every call, of operations and of kernels: observers, recorders, inference modes (autograd/express.py).
+detours: list[Any] = []
+
 Observer = Callable[[Kernel, tuple, dict, Any], None]
 _plain_call = Kernel.__call__
 _observers: list[Observer] = []
@@ -192,10 +204,12 @@ def observe(observer: Observer) -> Iterator[None]:
     The door costs nothing for it otherwise: the observing form is swapped in only while somebody observes.
     """
     _observers.append(observer)
+    detours.append(observer)
     Kernel.__call__ = _observed_call  # type: ignore[method-assign]
     try:
         yield
     finally:
         _observers.remove(observer)
+        detours.remove(observer)
         if not _observers:
             Kernel.__call__ = _plain_call  # type: ignore[method-assign]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, inplace, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -56,6 +57,7 @@ def activation(
 
     class Forward(Op):
         elementwise = True
+        settings: tuple = ()
 
         @staticmethod
         def forward(ctx, x, *settings):
@@ -70,16 +72,17 @@ def activation(
 
     class Backward(Op):
         elementwise = True
+        settings: tuple = ()
 
         @staticmethod
         def forward(ctx, grad, x, *settings):
-            ctx.save(grad if second else None, x)
+            ctx.save(grad, x) if second else ctx.save(x)
             ctx.settings = settings
             return kernel_backward(grad._a, x._a, *settings)
 
         @staticmethod
         def backward(ctx, gg):
-            grad, x = ctx.saved
+            grad, x = ctx.saved if second else (None, *ctx.saved)
             settings, gx = ctx.settings, None
             if ctx.needs(1):
                 gx = second(gg * grad, x, *settings) if second else p.zeros_like(gg)
@@ -89,6 +92,9 @@ def activation(
     Backward.__name__ = Backward.__qualname__ = f"{title}Backward"
     Forward.__doc__, Backward.__doc__ = doc, f"The gradient of {title} to x, as an operation of g and x"
     Forward.label = label
+    Forward.kernels = kernel, kernel_backward  # type: ignore[attr-defined]  # for whoever calls them directly
+    express.one(Forward, kernel, "input")
+    express.two(Backward, kernel_backward, "both" if second else "second")
     return Forward
 
 
@@ -152,6 +158,12 @@ class TanhBackward(Op):
     def backward(ctx, gg):
         grad, y = ctx.saved
         return TanhBackward.apply(gg, p._conj(y)), gg * p._conj(grad * (-2 * y))
+
+
+express.one(Sigmoid, k.sigmoid, "output")
+express.one(Tanh, k.tanh, "output")
+express.two(SigmoidBackward, k.sigmoid_backward, "both")
+express.two(TanhBackward, k.tanh_backward, "both")
 
 
 def _softplus_second(u: Any, x: Any, beta: float, threshold: float) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, limits
+from lamina.autograd import express
 from lamina.autograd.graph import Op, inplace
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -49,6 +50,10 @@ class ReluBackward(Op):
     @staticmethod
     def backward(ctx, grad):
         return ReluBackward.apply(grad, ctx.saved[0]), p.zeros_like(grad) if ctx.needs(1) else None
+
+
+express.one(Relu, k.relu, "output")
+express.two(ReluBackward, k.relu_backward, "second")
 
 
 def _hardtanh_array(x: Any) -> Any:

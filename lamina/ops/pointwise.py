@@ -12,6 +12,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import SCALAR_NAME, limits, to_numpy
+from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, inplace, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops.operands import (
@@ -260,6 +261,12 @@ class Remainder(Op):
     @staticmethod
     def backward(ctx, grad):
         return grad, -grad * div(*ctx.saved, rounding_mode="floor") if ctx.needs(1) else None
+
+
+for _op, _kernel, _keeps in (
+    (Add, k.add, "nothing"), (Sub, k.sub, "nothing"), (Mul, k.mul, "factors"), (Div, k.div, "divisor"),
+):  # fmt: skip
+    express.two(_op, _kernel, _keeps)
 
 
 def _no_integer_zero(a: Any, b: Any, name: str) -> None:

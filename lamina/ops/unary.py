@@ -9,6 +9,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import SCALAR_NAME
+from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, inplace
 from lamina.engine import kernels as k
 from lamina.ops.operands import floating, not_a_tensor, of_tensor, store, store_or_return, zeros_like
@@ -42,7 +43,7 @@ def _one(
 
     _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     _Unary.__doc__ = doc
-    apply = _Unary.apply
+    apply = express.one(_Unary, kernel, uses)
 
     def function(input: Any, *, out: Any = None) -> Any:
         if not isinstance(input, Variable):

@@ -1,0 +1,210 @@
+"""The express lane: the commonest operations on few numbers, in one Python frame.
+
+A general call passes :meth:`Op.apply`, the operation's ``forward``, the promotion of its operands and the engine's door, for
+whatever may come. What mostly comes is tensors of float32 (or float64), too few numbers for oneDNN, and a kernel of the same
+arguments: for these the functions below do all of that at once, with what they need bound as local names. They take the same
+kernels, count the same calls and leave the same nodes; for anything else, and for every error, they hand the call on to the
+general way. So an operation is still described by its class alone, and ``express`` only says which of it can be taken short:
+
+>>> express.two(Mul, kernels.mul, keeps="factors")   # Mul.apply is the lane from now on
+
+Where somebody must see every call (an observer of the door, a recorder, inference mode), he puts himself into
+``door.detours``; while anybody is in there, no call takes the lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import copysign
+from typing import Any
+
+import numpy as np
+
+from lamina.autograd import graph
+from lamina.autograd.graph import Op, Variable, Version, _sequence, mode, repeats, wants
+from lamina.engine.door import Kernel, _run, detours
+
+ndarray = np.ndarray
+F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+_new = object.__new__
+
+_ZERO = np.zeros((), F32)
+_numbers: dict[Any, ndarray] = {}  # Python numbers as float32 arrays: with those NumPy takes half the time
+
+
+def _number(y: Any) -> ndarray | None:
+    """A Python number as an array of no dimensions, if the lane can take it."""
+    if not y:  # not kept: −0.0 is the same key
+        return _ZERO if type(y) is int or copysign(1.0, y) > 0 else None
+    if y != y:
+        return None
+    if len(_numbers) > 1000:
+        _numbers.clear()
+    try:
+        _numbers[y] = a = _run(np.array, y, F32)
+    except (OverflowError, RuntimeError):
+        return None
+    return a
+
+
+def _odd(y: Any) -> bool:
+    """Whether a result that lies as this tensor does is hidden, or is not known to be plain."""
+    return isinstance(y, Variable) and (y._hidden or repeats(y))
+
+
+def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callable[..., Any] | None = None) -> Any:
+    """The lane of an operation of two tensors, or of a tensor and a number, computed by ``kernel(a, b)``.
+
+    ``keeps`` says what the rule needs: ``"factors"`` (each where the other wants a gradient), ``"divisor"`` (the second, and
+    the first where the second wants one), ``"second"`` (and only that), ``"both"`` or ``"nothing"``. ``otherwise`` is the
+    general way; without one it is ``op.apply``, and the lane takes that place.
+    """
+    general = op.apply if otherwise is None else otherwise
+    reference, saves = kernel.reference, keeps != "nothing"
+    keeps_x, keeps_y, only_y = keeps == "both", keeps in ("both", "divisor"), keeps == "second"
+    perhaps_x, perhaps_y = keeps in ("factors", "divisor"), keeps == "factors"
+
+    def apply(x: Any, y: Any, *settings: Any) -> Any:
+        if settings or not isinstance(x, Variable):
+            return general(x, y, *settings)
+        a = x._a
+        dtype = a.dtype
+        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
+            return general(x, y)
+        kind = type(y)
+        if kind is float or kind is int:
+            b = y
+            if dtype is F32:
+                b = _numbers.get(y)
+                if b is None:
+                    b = _number(y)
+                    if b is None:
+                        return general(x, y)
+            y_wants = False
+        elif isinstance(y, Variable):
+            b = y._a
+            if b.dtype is not dtype:
+                return general(x, y)
+            y_wants = y._requires if y._base is None else wants(y)
+        else:
+            return general(x, y)
+        try:
+            c = _run(reference, a, b)
+        except (ValueError, RuntimeError):
+            return general(x, y)
+        kernel.reference_calls += 1
+        t = _new(graph._Tensor)
+        if type(c) is ndarray:
+            t._a = c
+            if c.ndim > 1 and not c.flags.c_contiguous and (x._hidden or repeats(x) or _odd(y)):
+                t._hidden = True
+        else:
+            t._a = np.asarray(c)
+        x_wants = x._requires if x._base is None else wants(x)
+        if (x_wants or y_wants) and mode.enabled:
+            node = _new(op)
+            node.edges = (
+                (x._node or x, x._index, a.shape, dtype) if x_wants else None,
+                (y._node or y, y._index, b.shape, dtype) if y_wants else None,
+            )
+            node.sequence = next(_sequence)
+            if saves:
+                if only_y:
+                    node._keep(y)
+                else:
+                    node._keep(
+                        x if keeps_x or perhaps_x and y_wants else None, y if keeps_y or perhaps_y and x_wants else None
+                    )
+            t._node = node
+            t._requires = True
+        return t
+
+    if otherwise is None:
+        op.lane = kernel, keeps  # type: ignore[attr-defined]
+        op.apply = staticmethod(apply)  # type: ignore[method-assign, assignment]
+    return apply
+
+
+def operator(op: Any, otherwise: Callable[..., Any]) -> Any:
+    """The lane of an operation that has one, as an operator (``x + y``) with a general way of its own."""
+    return two(op, *op.lane, otherwise)
+
+
+def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
+    """The lane of an operation of one tensor, by ``kernel(a)``; ``keeps`` is ``"input"``, ``"output"`` or ``"nothing"``."""
+    general = op.apply
+    reference = kernel.reference
+    keeps_input, keeps_output = keeps == "input", keeps == "output"
+
+    def apply(x: Any, *settings: Any) -> Any:
+        if settings or not isinstance(x, Variable):
+            return general(x, *settings)
+        a = x._a
+        dtype = a.dtype
+        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
+            return general(x)
+        try:
+            c = _run(reference, a)
+        except (ValueError, RuntimeError):
+            return general(x)
+        kernel.reference_calls += 1
+        t = _new(graph._Tensor)
+        if type(c) is ndarray:
+            t._a = c
+            if c.ndim > 1 and not c.flags.c_contiguous and (x._hidden or repeats(x)):
+                t._hidden = True
+        else:
+            t._a = c = np.asarray(c)
+        if (x._requires if x._base is None else wants(x)) and mode.enabled:
+            node = _new(op)
+            node.edges = ((x._node or x, x._index, a.shape, dtype),)
+            node.sequence = next(_sequence)
+            if keeps_input:
+                node._keep(x)
+            elif keeps_output:
+                t._writes = version = Version()
+                node._output = (c, version, 0)
+            t._node = node
+            t._requires = True
+        return t
+
+    op.apply = staticmethod(apply)  # type: ignore[method-assign, assignment]
+    return apply
+
+
+def test(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
+    """The lane of a comparison ``kernel(a, b)`` of two tensors, or of a tensor and a number: bools without a history."""
+    reference = kernel.reference
+
+    def compare(x: Any, y: Any) -> Any:
+        if not isinstance(x, Variable):
+            return otherwise(x, y)
+        a = x._a
+        dtype = a.dtype
+        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or x._hidden or detours:
+            return otherwise(x, y)
+        kind = type(y)
+        if kind is float or kind is int:
+            b = y
+            if dtype is F32:
+                b = _numbers.get(y)
+                if b is None:
+                    b = _number(y)
+                    if b is None:
+                        return otherwise(x, y)
+        elif isinstance(y, Variable):
+            b = y._a
+            if b.dtype is not dtype or y._hidden:
+                return otherwise(x, y)
+        else:
+            return otherwise(x, y)
+        try:
+            c = _run(reference, a, b)
+        except (ValueError, RuntimeError):
+            return otherwise(x, y)
+        kernel.reference_calls += 1
+        t = _new(graph._Tensor)
+        t._a = c if type(c) is ndarray else np.asarray(c)
+        return t
+
+    return compare
