@@ -104,7 +104,7 @@ def geometric_(out: np.ndarray, p: float, generator: Generator | None = None) ->
     p = float(p)
     if not 0.0 < p < 1.0:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    if out.size and (out.dtype.kind not in "iuf" or out.dtype in UNSIGNED_WIDE):
+    if out.size and (out.dtype.kind not in "iufV" or out.dtype in UNSIGNED_WIDE):
         raise NotImplementedError(f"geometric_ is not implemented for {scalar_name(out.dtype)!r}")
     log_failure = math.log(1.0 - p)
 
@@ -112,7 +112,7 @@ def geometric_(out: np.ndarray, p: float, generator: Generator | None = None) ->
         with np.errstate(divide="ignore", invalid="ignore"):
             value = np.ceil(np.log(u) / log_failure)
         # C converts by way of a wide integer, so what does not fit a small dtype wraps around
-        return value if out.dtype.kind == "f" else value.astype(np.int64)
+        return value if out.dtype.kind in "fV" else value.astype(np.int64)
 
     return _from_uniform(out, trials, generator)
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from lamina._dtypes import HALVES, limits
 from lamina.random.generator import Generator, resolve
 from lamina.random.uniform import DIGITS, chunks, fill_in_order, scalar_name
 
@@ -36,7 +37,7 @@ def random_(
     if low is None and high is None:
         if dtype.kind == "c" or dtype in UNSIGNED_WIDE:
             raise NotImplementedError(f"random_ is not implemented for {scalar_name(dtype)!r}")
-        if dtype.kind == "f":
+        if dtype.kind in "fV":
             count = (1 << DIGITS[dtype]) + 1
         else:
             count = _largest(dtype) + 1
@@ -45,7 +46,7 @@ def random_(
         raise NotImplementedError(f"random_ with bounds is not implemented for {scalar_name(dtype)!r}")
     low = 0 if low is None else low
     if low == _LOW64 and high is None:
-        if dtype.kind == "b" or dtype == np.float16 or dtype in UNSIGNED_WIDE:
+        if dtype.kind == "b" or dtype in HALVES or dtype in UNSIGNED_WIDE:
             raise NotImplementedError(
                 f"random_ over all of int64 is not implemented for {scalar_name(dtype)!r}"
             )
@@ -54,7 +55,7 @@ def random_(
         return _fill_integers(out, 0, 1 << 64, generator, wide=True)
     if high is None:
         high = _largest(dtype) + 1
-        if dtype.kind == "f":
+        if dtype.kind in "fV":
             low, high = _first_inside(low, dtype), (1 << DIGITS[dtype]) + 1
             if low >= high - 1:
                 raise RuntimeError(
@@ -65,7 +66,7 @@ def random_(
             raise RuntimeError(
                 f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
             )
-        if dtype.kind == "f":
+        if dtype.kind in "fV":
             low, high = _first_inside(low, dtype), _last_outside(high, dtype)
             if low >= high:
                 raise RuntimeError(f"random_ finds no number of {dtype} from {low} to below {high}")
@@ -75,12 +76,12 @@ def random_(
 
 
 def _largest(dtype: np.dtype) -> int:
-    return 1 if dtype.kind == "b" else _TOP64 if dtype.kind == "f" else int(np.iinfo(dtype).max)
+    return 1 if dtype.kind == "b" else _TOP64 if dtype.kind in "fV" else int(np.iinfo(dtype).max)
 
 
 def _check_bounds(first: int, last: int, dtype: np.dtype) -> None:
-    if dtype.kind == "f":
-        lowest, highest = -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
+    if dtype.kind in "fV":
+        lowest, highest = -float(limits(dtype).max), float(limits(dtype).max)
     elif dtype.kind == "b":
         lowest, highest = 0, 1
     else:
@@ -133,7 +134,7 @@ def _integers(out: np.ndarray, low: int, count: int, generator: Generator, wide:
                 quotients = words // kind(count)
                 quotients *= kind(count)
                 words -= quotients
-            if low == 0 and not (wide and out.dtype.kind == "f"):
+            if low == 0 and not (wide and out.dtype.kind in "fV"):
                 part[...] = words
             else:
                 values = words.view(np.int64) if wide else words.astype(np.int64)

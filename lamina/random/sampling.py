@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lamina._dtypes import HALVES, limits
 from lamina.random.distributions import exponential_
 from lamina.random.generator import Generator, resolve
 from lamina.random.uniform import uniform64
@@ -28,9 +29,9 @@ def randperm(
     generator = resolve(generator)
     if n < 0:
         raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
-    if dtype.kind not in "iuf":
+    if dtype.kind not in "iufV":
         raise NotImplementedError(f"randperm is not implemented for {dtype}")
-    limit = int(np.iinfo(dtype).max) + 1 if dtype.kind in "iu" else (1 << (np.finfo(dtype).nmant + 1)) + 1
+    limit = int(np.iinfo(dtype).max) + 1 if dtype.kind in "iu" else (1 << (limits(dtype).nmant + 1)) + 1
     if n > limit:
         raise RuntimeError(
             f"randperm: n={n} is too large for {dtype}, which holds whole numbers up to {limit - 1}"
@@ -115,7 +116,7 @@ def multinomial(
     generator = resolve(generator)
     if weights.ndim not in (1, 2):
         raise RuntimeError(f"multinomial: the weights must have 1 or 2 dimensions, got shape {weights.shape}")
-    if weights.dtype.kind != "f":
+    if weights.dtype.kind not in "fV":
         raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {weights.dtype}")
     if num_samples <= 0:
         raise RuntimeError(f"multinomial: cannot sample num_samples={num_samples} <= 0 samples")
@@ -140,7 +141,7 @@ def multinomial(
 
 def _with_replacement(rows: np.ndarray, num_samples: int, generator: Generator) -> np.ndarray:
     out = np.empty((len(rows), num_samples), np.int64)
-    accumulated = rows if rows.dtype != np.float16 else rows.astype(np.float32)
+    accumulated = rows.astype(np.float32) if rows.dtype in HALVES else rows
     u = uniform64(out.size, generator).reshape(out.shape)
     for i, row in enumerate(accumulated):
         edges = np.add.accumulate(row)

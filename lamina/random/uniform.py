@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BF16, BY_NUMPY, HALVES, SCALAR_NAME, limits
 from lamina.random.generator import Generator, resolve
 
 __all__ = ["uniform_"]
 
 # How many bits of a float dtype's significand there are, the hidden one included.
-DIGITS = {np.dtype("float16"): 11, np.dtype("float32"): 24, np.dtype("float64"): 53}
+DIGITS = {BF16: 8, np.dtype("float16"): 11, np.dtype("float32"): 24, np.dtype("float64"): 53}
 _MASK24, MASK53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
 _CHUNK = 1 << 17  # elements at a time, so that what is in between stays in the cache
 
@@ -59,9 +59,9 @@ def floating_only(name: str, out: np.ndarray) -> None:
 
 
 def store(out: np.ndarray, wide: np.ndarray) -> None:
-    """``out[...] = wide`` for float64 values; float16 by way of float32, as PyTorch converts."""
+    """``out[...] = wide`` for float64 values; half precision by way of float32, as PyTorch converts."""
     with np.errstate(over="ignore"):
-        out[...] = wide.astype(np.float32) if out.dtype == np.float16 else wide
+        out[...] = wide.astype(np.float32) if out.dtype in HALVES else wide
 
 
 def uniform_(
@@ -81,7 +81,7 @@ def uniform_(
         return out
     floating_only("uniform_", out)
     low, high = float(low), float(high)
-    limit = float(np.finfo(out.dtype).max)
+    limit = float(limits(out.dtype).max)
     for name, value in (("from", low), ("to", high)):
         if not -limit <= value <= limit:
             raise RuntimeError(f"uniform_: {name}={value} is out of bounds for {out.dtype}")
