@@ -71,15 +71,16 @@ from lamina.ops import *  # noqa: F403  # the functions of the families, by thei
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
-from lamina import fft, linalg, signal, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina import fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina.serialization import load, save  # isort: skip
 from lamina.utils._objects import typename  # isort: skip
+from lamina.utils._summary import summary  # isort: skip
 
 e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
 
 globals().update(_typed.TYPES)
 
-_LATER = ("accelerator", "backends", "cuda", "mps", "xpu")  # devices that are not here, looked at when a script asks
+_LATER = ("accelerator", "backends", "cuda", "mps", "profiler", "xpu")  # devices that are not here, looked at when a script asks
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from lamina.ops.operands import (
     store_or_return,
     zeros_like,
 )  # fmt: skip
-from lamina.ops.unary import exp2, log
+from lamina.ops.unary import cos, exp2, log, sin
 
 # -- of two tensors ------------------------------------------------------------------------------------------------
 
@@ -242,10 +242,9 @@ def angle(input: Any, *, out: Any = None) -> Any:
 
 
 class Sinc(Op):
-    """sin(πx)/(πx), 1 at 0;   dL/dx = g·(cos(πx) − y)/x, 0 at 0"""
+    """sin(πx)/(πx), 1 at 0;   dL/dx = g·(πx·cos(πx) − sin(πx))/(πx²), 0 at 0"""
 
     elementwise = True
-    keeps_output = True
 
     @staticmethod
     def forward(ctx, x):
@@ -255,8 +254,9 @@ class Sinc(Op):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved
-        nonzero = p.where(x == 0, 1.0, x)
-        return p.where(x == 0, 0.0, grad * (x * math.pi).cos() / nonzero - grad * ctx.output / nonzero)
+        turn = x * math.pi
+        slope = (turn * cos(turn) - sin(turn)) / p.where(x == 0, 1.0, turn * x)
+        return p.where(x == 0, 0.0, grad * p._conj(slope))
 
 
 @of_tensor

@@ -181,7 +181,7 @@ def stft(
         )
 
     x, a = input, input._a
-    if a.dtype.kind not in "fc":
+    if a.dtype.kind not in "fcV":
         raise fail("expected a tensor of floating point or complex values")
     if a.ndim not in (1, 2):
         raise fail("expected a 1D or 2D tensor")
