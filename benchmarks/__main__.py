@@ -1,8 +1,8 @@
 """``python -m benchmarks``: every row with torch and with lamina in turn, as a ratio torch / lamina.
 
-A ratio above 1 means that lamina is faster. The two run in processes of their own that take turns in short
-bursts, so that whatever else the machine does meets both. A ratio is the median over the pairs of bursts,
-with its quartiles beside it. The exit code is 1 if a row failed or gave two different results.
+A ratio above 1 means that lamina is faster or, where memory is measured, needs less. The two run in processes
+of their own that take turns in short bursts, so that whatever else the machine does meets both. A ratio is the
+median over the pairs of bursts, with its quartiles beside it. The exit code is 1 if a row failed or gave two different results.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import cases
+from benchmarks.models import COLD
+from benchmarks.rows import Case, cases
 
 ROOT = Path(__file__).parents[1]
 SIDES = ("torch", "lamina")
+
+
+def threads_of(number: int) -> dict[str, str]:
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(number))
 
 
 class Worker:
@@ -32,8 +37,7 @@ class Worker:
 
     def __init__(self, library: str, threads: int) -> None:
         self.library = library
-        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        environment = {**os.environ, **dict.fromkeys(variables, str(threads))}
+        environment = {**os.environ, **threads_of(threads)}
         command = [sys.executable, "-m", "benchmarks.worker", library, str(threads)]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -70,12 +74,12 @@ def same(one: list[float], other: list[float]) -> bool:
     return len(one) == len(other) and all(close)
 
 
-def result(times: dict[str, list[float]]) -> dict[str, Any]:
-    ratios = [a / b for a, b in zip(times["torch"], times["lamina"], strict=True)]
-    low, middle, high = quartiles(ratios)
+def result(values: dict[str, list[float]], unit: str = "ms", scale: float = 1e3) -> dict[str, Any]:
+    ratios = [a / b for a, b in zip(values["torch"], values["lamina"], strict=True)]
+    low, middle, high = quartiles(ratios) if len(ratios) > 1 else ratios * 3
     return {
-        "torch_ms": 1e3 * statistics.median(times["torch"]),
-        "lamina_ms": 1e3 * statistics.median(times["lamina"]),
+        f"torch_{unit}": scale * statistics.median(values["torch"]),
+        f"lamina_{unit}": scale * statistics.median(values["lamina"]),
         "ratio": middle,
         "quartiles": [low, high],
         "pairs": len(ratios),
@@ -102,21 +106,48 @@ def measure(label: str, workers: dict[str, Worker], pairs: int, burst: float) ->
     return row
 
 
-def measure_import(pairs: int) -> dict[str, Any]:
-    """The time that the import takes in a fresh interpreter."""
+IMPORT = "start | import | 1 | fresh process"
+FIRST = {f"start | {name}, import to first result | 1 | fresh process": name for name in COLD}
+IMPORTING = "import {side} as torch, {side}.nn"
+INFERRING = (
+    "from benchmarks.models import by_name; model = by_name('{model}'); net = model.make(torch).eval(); "
+    "net(model.sample(torch, 1, model.shape, model.words))"
+)
+
+
+def measure_start(code: str, pairs: int, threads: int) -> dict[str, Any]:
+    """The time that the code takes in a fresh interpreter."""
     times: dict[str, list[float]] = {side: [] for side in SIDES}
     # An installed package is compiled; the checkout has to be allowed to be, in the first pair.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment |= threads_of(threads)
     for pair in range(pairs + 1):
         for side in SIDES if pair % 2 else SIDES[::-1]:
-            code = f"import time as t; s = t.perf_counter(); import {side}.nn; print(t.perf_counter() - s)"
-            command = [sys.executable, "-c", code]
+            timed = f"import time as t; s = t.perf_counter(); {code.format(side=side)}; print(t.perf_counter() - s)"
+            command = [sys.executable, "-c", timed]
             run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
             if run.returncode:
                 return {"error": {side: run.stderr.strip().splitlines()[-1]}}
             if pair:  # the first pair reads the files into memory
                 times[side].append(float(run.stdout))
     return result(times)
+
+
+def memory_label(case: Case) -> str:
+    return f"peak memory | {case.row.name} | {case.batch} | {case.mode}"
+
+
+def measure_memory(label: str, threads: int) -> dict[str, Any]:
+    """How far a case raises the peak of a fresh process, beyond what the import has taken."""
+    grown: dict[str, list[float]] = {}
+    for side in SIDES:
+        worker = Worker(side, threads)
+        answer = worker.ask(memory=label)
+        worker.close()
+        if "error" in answer:
+            return {"error": {side: answer["error"]}}
+        grown[side] = [answer["bytes"]]
+    return result(grown, "MB", 1e-6)
 
 
 def machine() -> dict[str, Any]:
@@ -143,13 +174,15 @@ def line(label: str, row: dict[str, Any]) -> str:
         return start + "  FAILED  " + "; ".join(f"{side}: {error}" for side, error in row["error"].items())
     low, high = row["quartiles"]
     note = "  DIFFERENT RESULTS" if "differs" in row else ""
-    times = f"{row['torch_ms']:11.4f}{row['lamina_ms']:11.4f}{row['ratio']:9.2f}"
+    unit = "ms" if "torch_ms" in row else "MB"
+    digits = 4 if unit == "ms" else 1
+    times = f"{row[f'torch_{unit}']:11.{digits}f}{row[f'lamina_{unit}']:11.{digits}f}{row['ratio']:9.2f}"
     return f"{start}{times}  {low:6.2f} to {high:.2f}{note}"
 
 
 def heading(report: dict[str, Any]) -> str:
     machine, (torch, lamina) = report["machine"], (report[side]["version"] for side in SIDES)
-    columns = f"{'torch ms':>11}{'lamina ms':>11}{'ratio':>9}  quartiles"
+    columns = f"{'torch ms/MB':>11}{'lamina':>11}{'ratio':>9}  quartiles"
     return (
         f"{machine['cpu']}, {report['threads']} threads, Python {machine['python']}\n"
         f"torch {torch}, lamina {lamina} at {machine['commit'] or 'no commit'}\n\n"
@@ -184,8 +217,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    imports = "start | import | 1 | fresh process"
-    labels = [label for label in [*cases(), imports] if re.search(options.only, label, re.IGNORECASE)]
+    known = cases()
+    memory = {memory_label(case): label for label, case in known.items() if "training" in case.row.group}
+    labels = [*known, IMPORT, *FIRST, *memory]
+    labels = [label for label in labels if re.search(options.only, label, re.IGNORECASE)]
     if options.list:
         print("\n".join(labels))
         return 0
@@ -196,8 +231,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             report[side] = worker.ask(info=True)
         print(heading(report))
         for label in labels:
-            if label == imports:
-                row = measure_import(options.pairs)
+            if label == IMPORT:
+                row = measure_start(IMPORTING, options.pairs, options.threads)
+            elif label in FIRST:
+                code = f"{IMPORTING}; {INFERRING.format(model=FIRST[label])}"
+                row = measure_start(code, options.pairs, options.threads)
+            elif label in memory:
+                row = measure_memory(memory[label], options.threads)
             else:
                 row = measure(label, workers, options.pairs, 0.02 if options.quick else 0.06)
             report["rows"][label] = row

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 LATEST = Path(__file__).with_name("latest.json")
-ALONE = ("training step", "start")  # groups whose rows are worth a line each
+ALONE = ("training step", "model training", "model in use", "start")  # groups whose rows are worth a line each
 
 
 def table(report: dict[str, Any]) -> str:
@@ -18,12 +18,13 @@ def table(report: dict[str, Any]) -> str:
     groups: dict[str, list[float]] = {}
     single = []
     for label, row in report["rows"].items():
-        group, name, _, _ = label.split(" | ")
+        group, name, batch, _ = label.split(" | ")
         if "ratio" not in row:
             continue
         if group in ALONE:
             times = f"{milliseconds(row['torch_ms'])} | {milliseconds(row['lamina_ms'])} | **{row['ratio']:.2f}**"
-            single.append(f"| {name} | {times} |")
+            where = f", batch {batch}" if group.startswith("model") else ""
+            single.append(f"| {name}{where} | {times} |")
         else:
             groups.setdefault(group, []).append(row["ratio"])
     lines = ["| rows | number | torch / lamina | lowest | highest |", "|---|---|---|---|---|"]

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.models import MODELS, Model
+
 Step = Callable[[], Any]
 Build = Callable[[ModuleType, int, bool], Step]  # (torch or lamina, batch size, with backward?) -> one call
 
@@ -524,6 +526,37 @@ def steps() -> Iterator[Row]:
     yield training("MLP 20-40-40-3", 24, mlp, (20,), 3)
 
 
+def inference(model: Model) -> Row:
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        net = model.make(torch).eval()
+        x = model.sample(torch, batch, model.shape, model.words)
+
+        def infer() -> Any:
+            with torch.no_grad():
+                return net(x)
+
+        return infer
+
+    return Row(f"{model.name} on {'x'.join(map(str, model.shape))}", "model in use", build, modes=("inference",))
+
+
+def model_training(model: Model) -> Row:
+    shape = model.training or model.shape
+
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        x = model.sample(torch, batch, shape, model.words)
+        return model.updater(torch, model.make(torch), x, model.classes)
+
+    name = f"{model.name} on {'x'.join(map(str, shape))}, {model.optimizer}"
+    return Row(name, "model training", build, (model.batch,), ("step",))
+
+
+def networks() -> Iterator[Row]:
+    """Those of ``models.py``: a whole training step, and a forward pass in use."""
+    yield from map(model_training, MODELS)
+    yield from map(inference, MODELS)
+
+
 def overhead(name: str, call: Callable[[ModuleType, Any, Any], Any], grad: bool = False) -> Row:
     """One operation on ten elements, 100 times over: what a call costs when there is nothing to compute."""
 
@@ -564,7 +597,7 @@ def rows() -> list[Row]:
     """Every row, in the order of the table."""
     groups = (
         convolutions, pools, resamplings, paddings, activations, recurrent, others, normalisations, transformers, losses,
-        tables, optimizers, steps, overheads,
+        tables, optimizers, steps, networks, overheads,
     )  # fmt: skip
     return [row for group in groups for row in group()]
 

@@ -1,7 +1,8 @@
 """A process that holds one of the two libraries and runs a case when it is told to.
 
 Two OpenMP pools in one process take each other's cores, so torch and lamina live apart. Requests and answers
-are lines of JSON on stdin and stdout: ``{"prepare": LABEL}``, ``{"burst": CALLS}``, ``{"info": true}``.
+are lines of JSON on stdin and stdout: ``{"prepare": LABEL}``, ``{"burst": CALLS}``, ``{"memory": LABEL}``,
+``{"info": true}``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.rows import Step, cases
+from benchmarks.rows import Case, Step, cases
 
 
 def info(library: str, torch: Any) -> dict[str, Any]:
@@ -50,6 +51,29 @@ def seconds(step: Step, calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
+def peak() -> int:
+    """The most memory that this process has held so far, in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def growth(case: Case, torch: Any) -> int:
+    """How far three calls of a case, and what it is made of, raise the peak; meaningful once per process.
+
+    A tiny case goes before: what a library loads when it is first used is not the row's.
+    """
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(288, 2))
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.ones(2, 1, 8, 8)).sum().backward()
+    optimizer.step()
+    before = peak()
+    step = case.prepare(torch)
+    for _ in range(3):
+        step()
+    return peak() - before
+
+
 def main() -> None:
     library, threads = sys.argv[1], int(sys.argv[2])
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not mix with the answers
@@ -70,6 +94,8 @@ def main() -> None:
                 result = summary(step())
                 start = time.perf_counter()
                 answer = {"summary": result, "seconds": seconds(step, 2), "took": time.perf_counter() - start}
+            elif "memory" in request:
+                answer = {"bytes": growth(known[request["memory"]], torch)}
             else:
                 assert step is not None
                 answer = {"seconds": seconds(step, request["burst"])}
