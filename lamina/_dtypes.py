@@ -139,7 +139,7 @@ def promote_numpy(a: np.dtype, b: np.dtype) -> np.dtype:
         return a
     ra, rb = RANK[a], RANK[b]
     if ra == rb or (ra >= 2 and rb >= 2):
-        if a.kind == "V" or b.kind == "V":
+        if a.kind == "V" or b.kind == "V" or a.itemsize == 1 or b.itemsize == 1 and ra >= 2:
             return _promote_half(a, b)
         return np.promote_types(a, b)
     return a if ra > rb else b
@@ -334,7 +334,7 @@ class finfo:
         self.bits, self.dtype = 8 * d.itemsize, d.name
         self.eps, self.max, self.min = (_builtin_float(v) for v in (info.eps, info.max, info.min))
         self.tiny = self.smallest_normal = _builtin_float(info.smallest_normal)
-        self.resolution = 10.0 ** -info.precision
+        self.resolution = 10.0**-info.precision if d.itemsize > 1 else 1.0
 
     def __repr__(self) -> str:
         return (

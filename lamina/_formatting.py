@@ -148,7 +148,7 @@ def tensor_repr(t: Any) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     text = prefix + body
-    last = len(body) - body.rfind("\n") + (indent if "\n" not in body else 0)
+    last = len(body) - body.rfind("\n") + 1 + (indent if "\n" not in body else 0)
     for suffix in suffixes:
         if last + len(suffix) + 2 > _Options.linewidth:
             text += ",\n" + " " * indent + suffix

@@ -19,7 +19,7 @@ from lamina._dtypes import BY_NUMPY, CPU, HALVES, SCALAR_NAME, Size, check_devic
 from lamina.autograd import express, graph
 from lamina.autograd import walk as _walk
 from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
-from lamina.engine import kernels
+from lamina.engine import dlpack, kernels
 from lamina.ops import creation, indexing, layout, pointwise, shape, unary
 
 
@@ -326,6 +326,8 @@ class Tensor(Variable):
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
             )
+        if self._a.dtype.kind == "V" or self._a.itemsize == 1 and self._a.dtype.kind == "f":
+            raise TypeError(f"Got unsupported ScalarType {SCALAR_NAME[self.dtype]}")
         graph.expose(self)
         return self._plain()
 
@@ -348,7 +350,7 @@ class Tensor(Variable):
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
         graph.expose(self)
-        return self._plain().__dlpack__(**settings)
+        return dlpack.export(self._plain(), **settings)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._a.__dlpack_device__()

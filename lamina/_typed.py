@@ -47,5 +47,5 @@ def _made(dtype: _dtypes.dtype, name: str) -> Any:
 TYPES: dict[str, Any] = {
     f"{name}Tensor": _made(dtype, name)
     for dtype, name in SCALAR_NAME.items()
-    if name in ("Double", "Float", "Half", "Long", "Int", "Short", "Char", "Byte", "Bool")
+    if name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 }

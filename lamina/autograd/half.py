@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import F32, HALVES, _Default, promote_numpy
+from lamina._dtypes import BY_NUMPY, F32, HALVES, SCALAR_NAME, _Default, promote_numpy
 from lamina.autograd import graph
 from lamina.autograd.graph import Op, Variable, mode, wrap
 from lamina.engine import kernels as k
@@ -90,6 +90,8 @@ def target(op: type[Op], inputs: tuple) -> Any:
             dtype = x._a.dtype
             if dtype.kind not in "fcV":
                 continue
+            if dtype.itemsize == 1:
+                raise NotImplementedError(f'"{op.__name__}" not implemented for {SCALAR_NAME[BY_NUMPY[dtype]]!r}')
             if first is None:
                 first = dtype
             elif dtype is not first:

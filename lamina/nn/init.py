@@ -278,9 +278,9 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
     if tensor.numel() == 0:
         return tensor
     rows = tensor.shape[0]
-    flat = ops.randn(rows, tensor.numel() // rows, dtype=tensor.dtype, generator=generator).numpy()
-    if flat.dtype == np.float16:
-        raise NotImplementedError("orthogonal_ decomposes float32 and float64 matrices, got float16")
+    flat = ops.randn(rows, tensor.numel() // rows, dtype=tensor.dtype, generator=generator)._a
+    if flat.itemsize == 2:
+        raise NotImplementedError(f"orthogonal_ decomposes float32 and float64 matrices, got {flat.dtype}")
     wide = flat.shape[0] < flat.shape[1]
     q, r = np.linalg.qr(flat.T if wide else flat)
     q *= np.sign(np.diagonal(r))

@@ -10,6 +10,7 @@ import numpy as np
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
 from lamina.autograd.graph import Variable, expose, repeats, wrap
+from lamina.engine import dlpack, kernels
 from lamina.engine.door import quietly
 from lamina.ops.operands import not_a_tensor, of_tensor, store
 
@@ -154,6 +155,8 @@ def _copied(data: Any, dtype: Any) -> np.ndarray:
     d = to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy
     if a.dtype is not d and not isinstance(data, (Variable, np.ndarray)):
         _check_range(a, d)
+    if d is _dtypes.float8_e4m3fn.numpy:
+        return kernels.cast(np.ascontiguousarray(a), d).reshape(a.shape)
     return np.array(a, d, order="C", copy=True)
 
 
@@ -222,7 +225,7 @@ def frombuffer(
 
 def from_dlpack(ext_tensor: Any) -> Any:
     """A tensor that shares memory with an object that speaks DLPack (an array of NumPy, PyTorch, JAX …)."""
-    return from_numpy(np.from_dlpack(ext_tensor))
+    return from_numpy(dlpack.take(ext_tensor))
 
 
 def scalar_tensor(

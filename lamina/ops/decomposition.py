@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import to_numpy
+from lamina._dtypes import HALVES, to_numpy
 from lamina.autograd.graph import Op, Variable, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -34,7 +34,7 @@ def _matrices(name: str, a: Any, square: bool = False) -> np.ndarray:
         )
     if x.dtype.kind not in "fcV":
         raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got {scalar_name(x)}")
-    if x.dtype.name == "float16":
+    if x.dtype in HALVES:
         raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {scalar_name(x)}")
     return x
 

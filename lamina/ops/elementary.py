@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lamina import _dtypes
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, HALVES, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, inplace, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -158,7 +158,10 @@ def ldexp(input: Any, other: Any, *, out: Any = None) -> Any:
     """input·2ᵒᵗʰᵉʳ."""
     if not isinstance(other, Variable):
         raise not_a_tensor(other, "ldexp", "other", 2)
-    return store_or_return(out, input * exp2(other))
+    power = exp2(other)
+    if isinstance(input, Variable) and input._a.dtype in HALVES and other._a.dtype.kind in "iub":
+        power = p.cast(power, input.dtype)
+    return store_or_return(out, input * power)
 
 
 def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:

@@ -19,6 +19,8 @@ _INDICES = (np.dtype(np.int64), np.dtype(np.int32))
 class Embedding(Op):
     """Rows of w;   dL/dw = the rows of g added where they came from, but for the padding row"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, weight, index, padding, by_frequency, sparse=False):
         ctx.save(index)

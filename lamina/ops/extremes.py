@@ -80,6 +80,8 @@ class MinAll(Amin):
 class Pick(Op):
     """x at an index along an axis (``values``, where they are known);   dL/dx = g there, 0 elsewhere"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, index, axis, keepdim, values=None):
         ctx.save(index)

@@ -93,6 +93,8 @@ def _zeros(shape: tuple, like: Any) -> Any:
 class Gather(Op):
     """out[i][j] = x[index[i][j]][j] (dim 0);   dL/dx = g added at those places"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, dim, index):
         ctx.save(index)
@@ -355,6 +357,8 @@ def take_along_dim(input: Any, indices: Any, dim: int | None = None, *, out: Any
 
 class IndexSelect(Op):
     """The slices of x at ``index``;   dL/dx = the slices of g added at those places"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x, dim, index):

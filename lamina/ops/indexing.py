@@ -49,7 +49,7 @@ def write(op: type[Op], x: Any, *inputs: Any) -> Any:
 
 # C++'s name of each type, as PyTorch's message on a number that does not fit says it.
 _C_NAME = {
-    "float16": "c10::Half", "float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t",
+    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t",
     "int32": "int",
     "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
     "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
@@ -274,6 +274,8 @@ def _index_error(error: Exception, indices: tuple) -> IndexError:
 class Index(Op):
     """The elements of x at index tensors;   dL/dx = g added at those places"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, indices):
         ctx.save(*indices)
@@ -489,6 +491,8 @@ def copy_into(x: Any, value: Any, op: Any = None) -> Any:
 
 class Copy(Op):
     """v written into the memory of x;   dL/dx = 0, dL/dv = g"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x, value):

@@ -29,6 +29,8 @@ def _common_dtype(tensors: Sequence[Any]) -> np.dtype | None:
 class Cat(Op):
     """Tensors one after the other along a dimension;   each gets its part of g"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, dim, *tensors):
         if ctx.recording:
@@ -47,6 +49,8 @@ class Cat(Op):
 
 class Stack(Op):
     """Tensors of one shape along a new dimension;   each gets its part of g"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, dim, *tensors):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, HALVES, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable
 from lamina.engine import kernels as k
 from lamina.ops.creation import eye
@@ -57,8 +57,8 @@ def matrix_exp(A: Any) -> Any:  # noqa: N803
     Raises:
         RuntimeError: matrices that are not square, or numbers that are not floating.
     """
-    a = A._a if isinstance(A, Variable) and A._a.dtype == np.float16 else _matrices("matrix_exp", A, square=True)
-    return LinalgMatrixExp.apply(A.float()).to(A.dtype) if a.dtype == np.float16 else LinalgMatrixExp.apply(A)
+    a = A._a if isinstance(A, Variable) and A._a.dtype in HALVES else _matrices("matrix_exp", A, square=True)
+    return LinalgMatrixExp.apply(A.float()).to(A.dtype) if a.dtype in HALVES else LinalgMatrixExp.apply(A)
 
 
 @of_tensor
@@ -70,7 +70,7 @@ def geqrf(input: Any, *, out: Any = None) -> Any:
     a = input._a
     if a.ndim < 2:
         raise RuntimeError("torch.geqrf: input must have at least 2 dimensions.")
-    if a.dtype.kind not in "fcV" or a.dtype == np.float16:
+    if a.dtype.kind not in "fcV" or a.dtype in HALVES:
         raise NotImplementedError(f'"geqrf_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
     results = Geqrf.apply(input)
     if out is not None:
@@ -107,7 +107,7 @@ def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
     if a.dtype != t.dtype:
         kinds = [SCALAR_NAME[BY_NUMPY[x.dtype]] for x in (t, a)]
         raise RuntimeError(f"{name}: tau dtype {kinds[0]} does not match input dtype {kinds[1]}")
-    if a.dtype.kind not in "fcV" or a.dtype == np.float16:
+    if a.dtype.kind not in "fcV" or a.dtype in HALVES:
         raise NotImplementedError(f'"orgqr_cpu" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
     # All at once: H₁⋯Hₖ = I − V·(I + D·S)⁻¹·D·Vᴴ with D = diag(tau) and S the part of VᴴV above its diagonal.
     size, dtype = t.shape[-1], input.dtype

@@ -230,6 +230,8 @@ def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
 class Flip(Op):
     """x in reverse order along some dimensions;   dL/dx = g in reverse order"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, dims):
         ctx.dims = dims
@@ -285,6 +287,8 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
 class Roll(Op):
     """x shifted cyclically;   dL/dx = g shifted back"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, shifts, dims):
         ctx.by = tuple([-s for s in shifts]), dims
@@ -310,6 +314,8 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
 
 class Repeat(Op):
     """Copies of x side by side;   dL/dx = the sum of g over the copies"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x, repeats):
@@ -411,6 +417,7 @@ class Tril(Op):
     """The lower triangle of each matrix, zero elsewhere;   dL/dx = the same of g"""
 
     kernel = "tril"
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x, diagonal):

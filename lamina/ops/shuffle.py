@@ -13,6 +13,8 @@ from lamina.ops.activation import tensor
 class PixelShuffle(Op):
     """(*, C·r², H, W) to (*, C, H·r, W·r);   dL/dx = g the other way"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, r):
         ctx.r = r
@@ -26,6 +28,8 @@ class PixelShuffle(Op):
 class PixelUnshuffle(Op):
     """(*, C, H·r, W·r) to (*, C·r², H, W);   dL/dx = g the other way"""
 
+    any_dtype = True
+
     @staticmethod
     def forward(ctx, x, r):
         ctx.r = r
@@ -38,6 +42,8 @@ class PixelUnshuffle(Op):
 
 class ChannelShuffle(Op):
     """The channels of (N, C, *) read across the groups;   dL/dx = g read across the members"""
+
+    any_dtype = True
 
     @staticmethod
     def forward(ctx, x, groups):
