@@ -40,6 +40,7 @@ MODULES = (
     "lamina.optim.lr_scheduler._combined",
     "lamina.optim.lr_scheduler._plateau",
     "lamina.optim.swa_utils",
+    "lamina.utils._summary",
     "lamina.utils.data._collate",
     "lamina.utils.data.dataloader",
     "lamina.utils.data.dataset",
