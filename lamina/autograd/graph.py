@@ -465,6 +465,8 @@ class ViewOp(Op):
 
     @classmethod
     def apply(cls, x: Any, *arguments: Any) -> Any:
+        if detours and mode.recorder is not None and not mode.recorder.depth:
+            return mode.recorder.apply(cls, (x, *arguments))
         if x._hidden:
             x._plain()
         ctx = _new(cls)
