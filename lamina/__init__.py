@@ -80,10 +80,15 @@ e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
 
 globals().update(_typed.TYPES)
 
-_LATER = ("accelerator", "backends", "cuda", "mps", "profiler", "xpu")  # devices that are not here, looked at when a script asks
+_LATER = (  # looked at when a script asks: most of it brings much along, or is not here
+    "__config__", "_dynamo", "accelerator", "ao", "backends", "cuda", "distributed", "distributions", "futures", "fx", "hub",
+    "jit", "mps", "multiprocessing", "onnx", "profiler", "types", "xpu",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"lamina.{name}")
+    if name == "Future":
+        return importlib.import_module("lamina.futures").Future
     raise AttributeError(f"module 'lamina' has no attribute {name!r}")

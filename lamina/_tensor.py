@@ -292,9 +292,20 @@ class Tensor(Variable):
         return self._plain().ctypes.data
 
     def is_shared(self) -> bool:
-        return False
+        """Whether the tensor lies in memory that other processes see."""
+        from lamina.multiprocessing import shared
+
+        return shared.map_of(self._a) is not None
 
     def share_memory_(self) -> Tensor:
+        """Move the tensor into memory that processes share, and return it; what shared its memory before stays behind."""
+        from lamina.multiprocessing import shared
+
+        if self._base is not None:
+            raise RuntimeError("share_memory_() of a view: share the tensor that it looks into, and take the view then")
+        if shared.map_of(self._a) is None:
+            self._a = shared.moved(self._plain())
+            graph.expose(self)  # other processes write unseen
         return self
 
     def is_pinned(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.nn import functional, init, modules, parameter, utils
+from lamina.nn import attention, functional, init, modules, parallel, parameter, quantized, utils
 
 # A type checker does not follow a star through two packages, so this one names the families again.
 from lamina.nn.modules.activation import *  # noqa: F403
@@ -31,17 +31,22 @@ from lamina.nn.modules.shuffle import *  # noqa: F403
 from lamina.nn.modules.sparse import *  # noqa: F403
 from lamina.nn.modules.transformer import *  # noqa: F403
 from lamina.nn.modules.upsampling import *  # noqa: F403
+from lamina.nn.parallel import DataParallel
 from lamina.nn.parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 __all__ = [
     *modules.__all__,
     "Buffer",
+    "DataParallel",
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
+    "attention",
     "functional",
     "init",
     "modules",
+    "parallel",
     "parameter",
+    "quantized",
     "utils",
 ]

@@ -97,9 +97,9 @@ def checkpoint(
     Args:
         function (callable): what is called, with the same result for the same arguments; twice if there is a backward.
         *args: its arguments.
-        use_reentrant (bool): ``False`` is right for everything. ``True`` is PyTorch's older form: at least one of ``args`` must be
-            a tensor that requires a gradient, tensors inside of containers get none, ``autograd.grad`` raises, and there are no
-            gradients of gradients. Left out, it is ``True``, with a warning.
+        use_reentrant (bool): ``False`` is right for everything. ``True`` is PyTorch's older form: at least one of
+            ``args`` must be a tensor that requires a gradient, tensors inside of containers get none, ``autograd.grad`` raises,
+            and there are no gradients of gradients. Left out, it is ``True``, with a warning.
         preserve_rng_state (bool): whether the second run draws the random numbers of the first. Default: True.
         context_fn (callable): makes two contexts, for the first run and for the second. Only without reentrance.
         determinism_check (str): ``"default"`` compares the second run's operations and results with the first one's; ``"none"``

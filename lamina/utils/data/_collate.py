@@ -11,6 +11,8 @@ import numpy as np
 from lamina import ops
 from lamina._dtypes import float64
 from lamina._tensor import Tensor
+from lamina.autograd.graph import wrap
+from lamina.utils.data._transfer import empty, in_worker
 
 __all__ = ["collate", "default_collate", "default_collate_fn_map", "default_convert"]
 
@@ -108,6 +110,12 @@ def _cannot(kind: Any) -> str:
 
 
 def _collate_tensors(batch: Any, *, collate_fn_map: Collators | None = None) -> Any:
+    first = batch[0]._a
+    form = first.shape, first.dtype
+    if in_worker() and all((t._a.shape, t._a.dtype) == form and not (t._requires or t.is_sparse) for t in batch):
+        into = empty((len(batch), *first.shape), first.dtype)  # where the parent will see it
+        if into is not None:
+            return wrap(np.stack([t._a for t in batch], out=into))
     return ops.stack(batch, 0)
 
 

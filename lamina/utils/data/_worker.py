@@ -6,7 +6,6 @@ that dies is noticed at once, and no lock can be left locked by it.
 
 from __future__ import annotations
 
-import pickle
 import queue
 import random
 import threading
@@ -14,13 +13,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import connection, parent_process
-from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
 
 from lamina.engine.onednn.threads import set_num_threads
 from lamina.random import manual_seed
+from lamina.utils.data import _transfer
 
 __all__ = ["Failure", "IterableEnded", "WorkerInfo", "Resumed", "get_worker_info", "worker_loop"]
 
@@ -77,21 +76,21 @@ class _Verbatim(str):
         return str(self)
 
 
-def _dumps(answer: Any, where: str) -> Any:
+def _message(outlet: _transfer.Outlet, answer: Any, where: str) -> Any:
     try:
-        return ForkingPickler.dumps(answer, pickle.HIGHEST_PROTOCOL)
+        return outlet.message(answer)
     except Exception as error:  # a sample that cannot be pickled, or an exception class that cannot
         failure = Failure(error, where)
         if isinstance(answer[1], Failure):
             failure.text = answer[1].text
         failure.kind = RuntimeError
-        return ForkingPickler.dumps((answer[0], failure), pickle.HIGHEST_PROTOCOL)
+        return outlet.message((answer[0], failure))
 
 
 def _send_from(outbox: queue.SimpleQueue[Any], results: Any) -> None:
     while True:
         try:
-            results.send_bytes(outbox.get())
+            _transfer.send(results, outbox.get())
         except OSError:  # the parent has closed its end
             return
 
@@ -122,6 +121,7 @@ def worker_loop(
     outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     sender = threading.Thread(target=_send_from, args=(outbox, results), daemon=True)
     sender.start()
+    outlet = _transfer.begin()
     failed: Failure | None = None
     fetcher: Any = None
     try:
@@ -138,21 +138,22 @@ def worker_loop(
             if task is None:
                 break
             if isinstance(task, Resumed):
-                outbox.put(_dumps((task, None), where))
+                outbox.put(_message(outlet, (task, None), where))
                 try:
                     fetcher, failed = make_fetcher(), None
                 except Exception as error:
                     failed = Failure(error, where)
                 continue
-            number, keys = task
+            number, keys, returned = task
+            outlet.free(returned)
             answer: Any
             try:
                 answer = failed if failed is not None else fetcher.fetch(keys)
             except Exception as error:
                 ended = isinstance(error, StopIteration) and fetcher.can_end
                 answer = IterableEnded() if ended else Failure(error, where)
-            outbox.put(_dumps((number, answer), where))
-            del answer, task, keys
+            outbox.put(_message(outlet, (number, answer), where))
+            del answer, task, keys, returned
         # What is still in the outbox nobody waits for: the parent stops a worker only once it wants no more batches.
     except (KeyboardInterrupt, EOFError, OSError):
         return  # interrupted together with the parent, or the parent is gone

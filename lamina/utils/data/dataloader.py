@@ -7,7 +7,6 @@ import itertools
 import multiprocessing
 import multiprocessing.context
 import os
-import pickle
 import time
 import warnings
 import weakref
@@ -16,7 +15,9 @@ from functools import partial
 from multiprocessing import connection
 from typing import Any, Generic, TypeVar
 
+from lamina.multiprocessing import shared
 from lamina.utils.data._collate import default_collate, default_convert
+from lamina.utils.data._transfer import Arrivals
 from lamina.utils.data._worker import Failure, IterableEnded, Resumed, get_worker_info, worker_loop
 from lamina.utils.data.dataset import Dataset, IterableDataset, rows_of
 from lamina.utils.data.sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, random_seed
@@ -101,7 +102,8 @@ class DataLoader(Generic[T_co]):
     Raises:
         ValueError: arguments that exclude each other or are out of range.
 
-    With the same seed the order of samples is PyTorch's.
+    With the same seed the order of samples is PyTorch's. A progress bar is one line, ``for batch in tqdm(loader):``, as the
+    loader knows its length. Large arrays come from workers through shared memory on Linux.
 
     >>> loader = DataLoader(TensorDataset(lamina.arange(5)), batch_size=2)
     >>> [batch.tolist() for (batch,) in loader]
@@ -350,7 +352,9 @@ class _Worker:
 
     def __init__(self, context: Any, number: int, iterator: _MultiProcessIterator, init_fn: Any) -> None:
         tasks, self.tasks = context.Pipe(duplex=False)
-        self.results, results = context.Pipe(duplex=False)
+        # Sockets on Unix, which descriptors can travel through.
+        self.results, results = context.Pipe(duplex=shared.CAN_SEND)
+        self.arrivals = Arrivals()
         self.process = context.Process(
             target=worker_loop,
             args=(
@@ -441,7 +445,7 @@ class _MultiProcessIterator(_Iterator):
             keys = next(self._keys)
         except StopIteration:
             return
-        self._send(worker, (self._sent, keys))
+        self._send(worker, (self._sent, keys, worker.arrivals.returned()))
         worker.outstanding += 1
         self._owners[self._sent] = worker
         self._sent += 1
@@ -457,7 +461,7 @@ class _MultiProcessIterator(_Iterator):
             if pipe in by_pipe:
                 worker = by_pipe[pipe]
                 try:
-                    return worker, pickle.loads(pipe.recv_bytes())  # type: ignore[union-attr]
+                    return worker, worker.arrivals.receive(pipe)
                 except (EOFError, OSError):
                     break
         else:
