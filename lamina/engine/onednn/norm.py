@@ -1,7 +1,9 @@
 """Batch normalisation, in one of two ways that oneDNN is fast in.
 
-Channels side by side in memory (channels-last images, or (N, C)): batch normalisation of a matrix (rows, C). The fast
-code wants multiples of four columns; where C is no such number, several rows are seen as one: (rows/k, k·C).
+Channels side by side in memory (channels-last images, or (N, C)): batch normalisation of a matrix (rows, C). oneDNN adds
+up a column in float32, number by number, which loses digits where rows are many: at 200,000 the variance is off by 1e-4.
+So several rows are seen as one, (rows/k, k·C), and a large matrix is taken in parts that stay in the cache meanwhile,
+which saves a pass over memory as well. The fast code wants multiples of four columns in any case.
 
 Plain images (N, C, L): oneDNN's batch normalisation is slow there, its layer normalisation is not. That one gives mean
 and variance of each row (n, c) of L numbers, and what is left is one multiplication and one addition per channel.
@@ -11,13 +13,14 @@ In both, statistics of equal shares of a channel are combined in float64, in num
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
 from lamina.engine.door import fast
-from lamina.engine.memory import empty_like
+from lamina.engine.memory import empty, empty_like
 from lamina.engine.reference.linalg import product
 from lamina.engine.reference.norm import factor_and_summand
 
@@ -28,6 +31,8 @@ ndarray = np.ndarray
 _FLAGS = abi.USE_SCALE | abi.USE_SHIFT
 _SHORT = 8  # plain rows below this length leave too little work per row
 _WIDE = 512  # columns that are enough for one pass over memory
+_DEEP = 256  # the most rows that one sum runs over
+_PART = 1 << 17  # numbers that stay in the cache from one pass over them to the next
 
 
 # -- plans ---------------------------------------------------------------------------------------------------------
@@ -108,10 +113,30 @@ def _like(g: ndarray, x: ndarray) -> ndarray:
     return y
 
 
-def _fold(rows: int, c: int) -> int:
-    """How many rows to take as one, so that a row is a multiple of four channels; 0 if their number does not allow it."""
-    k = 8 // gcd(c, 8) if c % 4 else 1
-    return 0 if rows % k else k
+@lru_cache(1024)
+def _shares(rows: int, c: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """How many rows to take as one, k, and the parts [first, last) of the rows/k wide rows; (0, ()) if there is no way.
+
+    A wide row has a multiple of four columns, eight if they are narrow.
+    """
+    step = 8 // gcd(c, 8) if c % 4 else 1
+    if step == 1 and rows <= _DEEP:
+        return 1, ((0, rows),)
+    wanted = max(_WIDE // c, -(-rows // _DEEP) if c < _WIDE else 1)
+    fitting = [k for k in range(step, min(rows, max(2 * _WIDE // c, step)) + 1, step) if rows % k == 0]
+    if not fitting:
+        return 0, ()
+    k = min(fitting, key=lambda k: (abs(k - wanted), k))
+    total, deep = rows // k, max(min(_DEEP, _PART // (c * k)), 1)
+    if total <= _DEEP and rows * c <= 2 * _PART:
+        return k, ((0, total),)
+    count = -(-total // deep)
+    return k, tuple((i * total // count, (i + 1) * total // count) for i in range(count))
+
+
+def _matrix(x: ndarray, columns: int) -> ndarray:
+    """A channels-last array as rows of some columns."""
+    return x.transpose(0, *range(2, x.ndim), 1).reshape(-1, columns)
 
 
 def _vector(a: ndarray | None, columns: int, default: float) -> ndarray:
@@ -121,10 +146,13 @@ def _vector(a: ndarray | None, columns: int, default: float) -> ndarray:
     return np.ascontiguousarray(a if len(a) == columns else np.tile(a, columns // len(a)))
 
 
-def _pooled(means: ndarray, variances: ndarray) -> tuple[ndarray, ndarray]:
-    """Mean and variance (C) of shares (*, C) of one size: variance within them, and between them."""
-    m = means.mean(0, dtype=np.float64)
-    v = (variances + np.square(means - m)).mean(0)
+def _pooled(means: ndarray, variances: ndarray, sizes: Any = None) -> tuple[ndarray, ndarray]:
+    """Mean and variance (C) of shares (*, C) of equal or some ``sizes``: variance within them, and between them."""
+    m = np.average(means, 0, sizes) if sizes else means.mean(0, dtype=np.float64)
+    off = means - m
+    off *= off
+    off += variances
+    v = np.average(off, 0, sizes) if sizes else off.mean(0)
     return m.astype(F32), v.astype(F32)
 
 
@@ -136,34 +164,46 @@ def batch_norm_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, e
     if not _takes(x, weight, bias):
         return NotImplemented
     x, plain = _settled(x)
-    n, c = x.shape[:2]
-    length = prod(x.shape[2:])
-    if plain:
-        statistics = _rows[n * c, length] if length >= _SHORT else None
-        shape: tuple[int, ...] = (n, c, length)
-        k = 1
-    else:
-        k = _fold(n * length, c)
-        shape = (n * length // k, c * k) if k else ()
-        statistics = _train[(*shape, eps)] if k else None
-    if statistics is None:
+    return (_plain_train if plain else _last_train)(x, weight, bias, eps)
+
+
+def _plain_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, eps: float) -> Any:
+    n, c, length = *x.shape[:2], prod(x.shape[2:])
+    statistics = _rows[n * c, length] if length >= _SHORT else None
+    affine = _affine[(n, c, length), False]
+    if statistics is None or affine is None:
+        return NotImplemented
+    y, means, variances = empty_like(x), np.empty((n, c), F32), np.empty((n, c), F32)
+    statistics.run(x, y, means, variances)
+    m, v = _pooled(means, variances)
+    factor, summand = (_vector(a, c, 0) for a in factor_and_summand(m, v, weight, bias, eps))
+    affine.run(x, factor, y, summand)
+    return y, m, v
+
+
+def _last_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, eps: float) -> Any:
+    c, rows = x.shape[1], x.size // x.shape[1]
+    k, parts = _shares(rows, c)
+    wide = c * k
+    if not k or (first := _train[parts[0][1], wide, eps]) is None:
         return NotImplemented
     y = empty_like(x)
-    if not plain and k == 1:
+    if wide == c and len(parts) == 1:
         m, v = np.empty(c, F32), np.empty(c, F32)
-        statistics.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
+        first.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
         return y, m, v
-    affine = _affine[shape, False]
+    affine = _affine[(rows // k, wide), False]
     if affine is None:
         return NotImplemented
-    if plain:
-        means, variances = np.empty((n, c), F32), np.empty((n, c), F32)
-        statistics.run(x, y, means, variances)
-    else:
-        means, variances = np.empty((k, c), F32), np.empty((k, c), F32)
-        statistics.run(x, _vector(None, c * k, 1), _vector(None, c * k, 0), y, means, variances)
-    m, v = _pooled(means, variances)
-    factor, summand = (_vector(a, c * k, 0) for a in factor_and_summand(m, v, weight, bias, eps))
+    matrix = _matrix(x, wide)
+    ones, zeros = _vector(None, wide, 1), _vector(None, wide, 0)
+    means, variances = np.empty((len(parts), wide), F32), np.empty((len(parts), wide), F32)
+    unwanted = empty((-(-rows // k // len(parts)), wide))
+    for i, (start, stop) in enumerate(parts):
+        _train[stop - start, wide, eps].run(matrix[start:stop], ones, zeros, unwanted, means[i], variances[i])
+    sizes = [stop - start for start, stop in parts for _ in range(k)] if rows // k % len(parts) else None
+    m, v = _pooled(means.reshape(-1, c), variances.reshape(-1, c), sizes)
+    factor, summand = (_vector(a, wide, 0) for a in factor_and_summand(m, v, weight, bias, eps))
     affine.run(x, factor, y, summand)
     return y, m, v
 
@@ -200,22 +240,27 @@ def batch_norm_backward(
     length = prod(x.shape[2:])
     if plain:
         return _plain_backward(grad, x, mean, var, weight, eps) if length >= _SHORT else NotImplemented
-    k = _fold(n * length, c)
-    if not k:
-        return NotImplemented
-    shape = n * length // k, c * k
-    backward = _backward[(*shape, eps, _FLAGS if k == 1 else _FLAGS | abi.USE_GLOBAL_STATS)]
-    if backward is None:
+    rows = n * length
+    k, parts = _shares(rows, c)
+    wide = c * k
+    whole = wide == c and len(parts) == 1
+    flags = _FLAGS if whole else _FLAGS | abi.USE_GLOBAL_STATS
+    if not k or (first := _backward[parts[0][1], wide, eps, flags]) is None:
         return NotImplemented
     grad, gx = _like(grad, x), empty_like(x)
-    gw, gb = np.empty((k, c), F32), np.empty((k, c), F32)
-    backward.run(x, grad, *(_vector(a, c * k, 1) for a in (weight, mean, var)), gx, gw, gb)
-    if k == 1:
-        return gx, gw[0], gb[0]
-    # With k rows as one, the primitive knows a share of each channel's sums only, which is why it was told to leave them
-    # out of gx.
-    gw, gb = gw.sum(0, dtype=np.float64), gb.sum(0, dtype=np.float64)
-    return _assembled(grad, x, gx, shape, mean, var, weight, eps, gw, gb)
+    vectors = [_vector(a, wide, 1) for a in (weight, mean, var)]
+    if whole:
+        gw, gb = np.empty(c, F32), np.empty(c, F32)
+        first.run(x, grad, *vectors, gx, gw, gb)
+        return gx, gw, gb
+    # A part has a share of each channel's sums only, which is why the primitive was told to leave them out of gx.
+    gws, gbs = np.empty((len(parts), wide), F32), np.empty((len(parts), wide), F32)
+    xs, grads, unwanted = _matrix(x, wide), _matrix(grad, wide), empty((-(-rows // k // len(parts)), wide))
+    for i, (start, stop) in enumerate(parts):
+        part = _backward[stop - start, wide, eps, flags]
+        part.run(xs[start:stop], grads[start:stop], *vectors, unwanted, gws[i], gbs[i])
+    gw, gb = (sums.reshape(-1, c).sum(0, dtype=np.float64) for sums in (gws, gbs))
+    return _assembled(grad, x, gx, (rows // k, wide), mean, var, weight, eps, gw, gb)
 
 
 def _plain_backward(
