@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lamina.autograd.graph import memory_version
-from lamina.compiler.record import Node, Raw, Value, values_in
+from lamina.compiler.fuse import fuse
+from lamina.compiler.record import Node, Raw, Value, substitute, values_in
 from lamina.engine import kernels as k
 from lamina.ops import activation, linalg, loss, piecewise, pointwise, reduction, shape
 
@@ -79,8 +80,38 @@ def _floats(node: Node) -> bool:
     return dtypes == {F32} or dtypes == {F64}
 
 
-def simplify(nodes: list[Node], after: list[Node], outputs: list[Value], wanted: list) -> list[Node]:
+def without_writes(nodes: list[Node], everything: list[Value], outputs: list[Value], wanted: list) -> list[Node]:
+    """The steps with new values for what is written in place, where nobody else sees the memory that is written."""
+    names: dict[int, Value] = {}
+    kept: list[Node] = []
+    for node in nodes:
+        node.inputs = substitute(node.inputs, names)
+        if node.kind == "write":
+            target, source = node.inputs
+            a, b = target.array, source.array
+            if (
+                target.kind == "made" and a.shape == b.shape and a.dtype == b.dtype and source.kind == "made"
+                and sum(np.may_share_memory(a, v.array) for v in everything) == 1
+                and sum(np.may_share_memory(b, v.array) for v in everything) == 1
+            ):  # fmt: skip
+                names[target.number] = source
+                for number, value in names.items():
+                    if value is target:
+                        names[number] = source
+                continue
+        kept.append(node)
+    for values in (outputs, wanted):
+        values[:] = substitute(values, names)
+    return kept
+
+
+def simplify(recorder: Any, nodes: list[Node], after: list[Node], outputs: list[Value], wanted: list) -> list[Node]:
     """The steps without those whose results nobody reads: an operation on arrays has no other effect."""
+    every = [*nodes, *after]
+    if any(n.kind == "write" for n in every):
+        marked = {id(n) for n in nodes}
+        every = without_writes(every, recorder.all, outputs, wanted)
+        nodes, after[:] = [n for n in every if id(n) in marked], [n for n in every if id(n) not in marked]
     read = {v.number for v in values_in((outputs, wanted))}
     kept: list[Node] = []
     for node in reversed([*nodes, *after]):
@@ -91,7 +122,10 @@ def simplify(nodes: list[Node], after: list[Node], outputs: list[Value], wanted:
         kept.append(node)
     alive = {id(n) for n in kept}
     after[:] = [n for n in after if id(n) in alive]
-    return [n for n in nodes if id(n) in alive]
+    left = [n for n in nodes if id(n) in alive]
+    if after or any(n.kind == "rule" for n in left):
+        return left
+    return fuse(left, outputs)
 
 
 _ACTING = {"BatchNorm", "Dropout", "Rrelu", "FractionalMaxPool", "RnnLayer", "Attention"}  # move statistics, or draw numbers

@@ -18,6 +18,7 @@ from lamina.autograd import walk
 from lamina.autograd.graph import Version, bump
 from lamina.compiler import lower
 from lamina.compiler.record import Node, NotRecordable, Raw, Recorder, Value, values_in
+from lamina.engine import kernels
 
 ndarray = np.ndarray
 _new = object.__new__
@@ -227,6 +228,16 @@ class Source:
             if not v.array.ndim:
                 self.line(f"a{v.number} = asarray(a{v.number})")
 
+    def _fused(self, node: Node) -> None:
+        step, (x, added), (y,) = node.what, node.inputs, node.outputs
+        for v in (step.weight, step.bias, *(step.normed or ())[:4]):
+            if v is not None:
+                self.tensor(v)  # under guard
+        self.line(f"w, b, v = {self.bind(step.folding(), 'fold')}()")
+        other = "None" if added is None else self.array(added)
+        kernel = self.bind(kernels.conv_fused, "k_")
+        self.line(f"a{y.number} = {kernel}({self.array(x)}, w, b, {other}, {step.relu}, {self.bind(step.settings, 's')}, v)")
+
     def _draw(self, node: Node) -> None:
         args, kwargs = node.inputs
         text = "".join([f", {self.argument(a)}" for a in args] + [f", {k}={self.argument(v)}" for k, v in kwargs.items()])
@@ -335,14 +346,15 @@ class Program:
         self, recorder: Recorder, inputs: list[Value], outputs: list[Value], after: list[Node] | None = None,
         roots: list[Value] | None = None, wanted: list[Value | None] | None = None,
     ) -> None:
-        nodes = lower.simplify(recorder.nodes, after or [], outputs, wanted or [])
+        after, wanted = after or [], wanted or []
+        nodes = lower.simplify(recorder, recorder.nodes, after, outputs, wanted)
         source = Source(recorder)
-        count_uses([*nodes, *(after or [])], (outputs, wanted or []))
-        lower.prepare(source, nodes, after or [], outputs)
+        count_uses([*nodes, *after], (outputs, wanted))
+        lower.prepare(source, nodes, after, outputs)
         for node in nodes:
             source.step(node)
         boundary = len(source.lines)
-        for node in after or ():
+        for node in after:
             source.step(node)
         sizes = {v.number: v.array.nbytes for v in recorder.all}
         results = [source.array(v) for v in outputs]
@@ -356,7 +368,7 @@ class Program:
             self.forward, self.source = function("forward", arguments, lines, source.names)
             return
         gradients = [f"a{v.number}" for v in roots]
-        sought = ["None" if v is None else source.array(v) for v in wanted or ()]
+        sought = ["None" if v is None else source.array(v) for v in wanted]
         tail = release([*second, f"return ({''.join(s + ', ' for s in sought)})"], set(sought), sizes)
         kept = sorted(_names(tail) & (_names(first) | set(arguments)) - set(gradients))
         lines = release(first, set(results) | set(kept), sizes)

@@ -29,8 +29,8 @@ import numpy as np
 
 from lamina._tensor import Tensor
 from lamina.autograd import graph, walk
-from lamina.autograd.graph import CopySlices, Op, Variable, mode
-from lamina.engine import door
+from lamina.autograd.graph import CopySlices, Op, Variable, ViewOp, mode
+from lamina.engine import door, kernels
 from lamina.nn.modules.module import Module
 from lamina.ops import creation, operands
 from lamina.ops import random as random_ops
@@ -100,6 +100,19 @@ class Raw:
 
     def __repr__(self) -> str:
         return f"raw {self.value}"
+
+
+def substitute(template: Any, names: dict[int, Value]) -> Any:
+    """A template with some values, by number, replaced by others."""
+    if isinstance(template, Value):
+        return names.get(template.number, template)
+    if isinstance(template, Raw):
+        return Raw(names[template.value.number]) if template.value.number in names else template
+    if type(template) is tuple or type(template) is list:
+        return type(template)(substitute(part, names) for part in template)
+    if type(template) is dict:
+        return {key: substitute(part, names) for key, part in template.items()}
+    return template
 
 
 def values_in(template: Any) -> Iterator[Value]:
@@ -223,12 +236,19 @@ class Recorder:
 
     def apply(self, cls: Any, inputs: tuple) -> Any:
         """Run an operation, and note it."""
+        if issubclass(cls, ViewOp) and inputs[0]._hidden:
+            inputs[0]._plain()
+        template = tuple([self.template(x, cls.__name__) for x in inputs])
+        before = [(x, x._a) for x in inputs if isinstance(x, Variable) and x._hidden]
         with _Within(self):
             result = cls.apply(*inputs)
-        self.call(cls, inputs, result)
+        self.call(cls, template, result)
+        for x, a in before:
+            if x._a is not a:  # put in plain order meanwhile
+                self.kernel(kernels.contiguous, (a,), {}, x._a)
         return result
 
-    def call(self, cls: type, inputs: tuple, result: Any) -> None:
+    def call(self, cls: type, template: tuple, result: Any) -> None:
         """An operation ran."""
         if isinstance(result, tuple):
             context = next((t._node for t in result if t._node is not None), None)
@@ -236,7 +256,6 @@ class Recorder:
             context = result._node
         if context is not None and type(context) is not cls:
             context = None  # an operation that hands its input through
-        template = tuple([self.template(x, cls.__name__) for x in inputs])
         settings = {"recording": context is not None, "single": not isinstance(result, tuple), "used": False}
         if context is not None:
             settings["edges"] = tuple([e is not None or None for e in context.edges])

@@ -15,7 +15,7 @@ import numpy as np
 
 from lamina.engine.reference.pad import pad
 
-__all__ = ["conv", "conv_arrange", "conv_backward_bias", "conv_backward_input", "conv_backward_weight"]
+__all__ = ["conv", "conv_arrange", "conv_backward_bias", "conv_backward_input", "conv_backward_weight", "conv_fused"]
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
@@ -38,6 +38,16 @@ def conv(x: ndarray, w: ndarray, bias: ndarray | None, settings: Settings, versi
     if bias is not None:
         y += bias.reshape(-1, *(1,) * ndim)
     return y.astype(dtype, copy=False)
+
+
+def conv_fused(
+    x: ndarray, w: ndarray, bias: ndarray | None, added: ndarray | None, relu: bool, settings: Settings, version: object = None
+) -> ndarray:
+    """:func:`conv`, plus an array of the result's shape, cut off below 0 where ``relu`` is set; NaN stays."""
+    y = conv(x, w, bias, settings)
+    if added is not None:
+        y += added
+    return np.maximum(y, 0, out=y) if relu else y
 
 
 def conv_backward_input(
