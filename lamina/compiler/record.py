@@ -141,6 +141,7 @@ class Recorder:
         self.contexts: dict[int, Node] = {}
         self.kept: list[Any] = []  # so that no id is used twice
         self.failure: NotRecordable | None = None
+        self.hidden: dict[int, tuple[Any, ndarray]] = {}  # tensors that lie otherwise than they say, with their arrays
         before = [o for o in gc.get_objects() if isinstance(o, Variable)]
         self.before = {id(t._a): t for t in before if hasattr(t, "_a")}
         self.kept.append(before)
@@ -186,6 +187,7 @@ class Recorder:
         if tensor is not None:
             if tensor._hidden:
                 found.hidden = True
+                self.hidden[id(tensor)] = tensor, array
             if found.kind == "captured" and id(tensor) in self.outside and found.tensor is not tensor:
                 found.tensor = tensor if tensor._requires else found.tensor
         return found
@@ -214,6 +216,9 @@ class Recorder:
     def result(self, t: Any, node: Node) -> Any:
         """The value of a tensor that a step returned."""
         if isinstance(t, Variable):
+            if t._hidden:
+                self.hidden[id(t)] = t, t._a
+                self.kept.append(t)
             known = self.values.get(id(t._a))
             if known is not None:
                 return known
@@ -239,14 +244,18 @@ class Recorder:
         if issubclass(cls, ViewOp) and inputs[0]._hidden:
             inputs[0]._plain()
         template = tuple([self.template(x, cls.__name__) for x in inputs])
-        before = [(x, x._a) for x in inputs if isinstance(x, Variable) and x._hidden]
         with _Within(self):
             result = cls.apply(*inputs)
         self.call(cls, template, result)
-        for x, a in before:
-            if x._a is not a:  # put in plain order meanwhile
-                self.kernel(kernels.contiguous, (a,), {}, x._a)
+        self.look_for_rearranged()
         return result
+
+    def look_for_rearranged(self) -> None:
+        """Note the tensors that were put in plain order within a step that is recorded whole."""
+        for key, (x, a) in list(self.hidden.items()):
+            if x._a is not a:
+                del self.hidden[key]
+                self.kernel(kernels.contiguous, (a,), {}, x._a)
 
     def call(self, cls: type, template: tuple, result: Any) -> None:
         """An operation ran."""
@@ -266,7 +275,7 @@ class Recorder:
             self.contexts[id(context)] = step
             self.kept.append(context)
 
-    def rule(self, context: Op, grads: list, result: tuple) -> None:
+    def rule(self, context: Op, template: tuple, result: tuple) -> None:
         """A gradient rule ran on a node of the graph."""
         step = self.contexts.get(id(context))
         name = type(context).__name__
@@ -277,7 +286,6 @@ class Recorder:
             self.refuse(f"hooks on the gradient of {name} would run only once")
         if step is not None:
             step.settings["used"] = True
-        template = tuple([self.template(g, name) for g in grads])
         self.add("rule", type(context), template, result, None, step if step is not None else context)
 
     def write(self, x: Any, value: Any) -> None:
@@ -424,10 +432,12 @@ def _watched_rule(plain: Any) -> Any:
                     shape, dtype = node._outputs[i]
                     outgoing[i] = graph.wrap(np.zeros(shape, dtype))
                     recorder.constant(outgoing[i]._a)
-        grads = list(outgoing)
+        name = type(node).__name__
+        grads = tuple([recorder.template(g, name) for g in outgoing])
         with _Within(recorder):
             incoming = plain(node, outgoing)
         recorder.rule(node, grads, incoming)
+        recorder.look_for_rearranged()
         return incoming
 
     return run
