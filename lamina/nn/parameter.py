@@ -171,6 +171,9 @@ class UninitializedTensorMixin:
     def half(self) -> Any:
         return self.to(dtypes.float16)
 
+    def bfloat16(self) -> Any:
+        return self.to(dtypes.bfloat16)
+
     def cpu(self) -> Any:
         return self
 

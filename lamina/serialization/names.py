@@ -282,7 +282,7 @@ ALLOWED["torch.Tensor"] = TENSOR
 
 # What PyTorch has besides: no attack, but not to be had here.
 _OTHER_DTYPE = re.compile(
-    r"torch\.(bfloat16|float8_\w+|float4_\w+|complex32|q?u?int\d+\w*|bits\w+|(cuda\.)?\w+Storage|storage\.\w+Storage)"
+    r"torch\.(float8_\w+|float4_\w+|complex32|q?u?int\d+\w*|bits\w+|(cuda\.)?\w+Storage|storage\.\w+Storage)"
 )
 _OTHER_TENSOR = re.compile(r"torch\._utils\._rebuild_\w+|torch\.sparse\w*(\.\w+)*")
 

@@ -560,6 +560,10 @@ class Module(HookMethods, StateMethods):
         """Convert all floating-point parameters and buffers to float16; returns the module."""
         return self._cast(dtypes.float16)
 
+    def bfloat16(self: T) -> T:
+        """Convert all floating-point parameters and buffers to bfloat16; returns the module."""
+        return self._cast(dtypes.bfloat16)
+
     def cuda(self: T, device: Any = None) -> T:
         """Raises: there is no other device than the CPU."""
         return self._apply(lambda t: t.cuda(device))
