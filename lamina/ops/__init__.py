@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 FAMILIES = (
     "operands", "unary", "pointwise", "elementary", "creation", "kinds", "shape", "layout", "parts", "join", "indexing",
     "masking", "gathering", "complex", "sorting", "reduction", "statistics", "extremes", "scan", "linalg",
-    "products", "einsum", "decomposition", "orthogonal", "random", "activation", "piecewise", "conv",
+    "products", "einsum", "decomposition", "orthogonal", "random", "factorization", "activation", "piecewise", "conv",
     "conv_tbc", "pad", "shuffle", "pooling", "resample", "grid", "fold", "norm", "layernorm", "dropout",
     "attention", "multihead", "rnn", "loss", "loss_pointwise", "loss_binary", "embedding", "distance",
     "loss_margin", "loss_ctc", "loss_linear", "grouped", "fft", "spectral", "special",

@@ -16,6 +16,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, to_numpy
+from lamina.autograd import express
 from lamina.autograd.graph import Op, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -102,6 +103,9 @@ def stored(kind: Any, results: tuple, out: Any) -> Any:
 class Sum(Op):
     """Σx over the axes;   dL/dx = g, repeated"""
 
+    axes: Any = None
+    keepdim = False
+
     @staticmethod
     def forward(ctx, x, axes, keepdim, dtype):
         ctx.shape, ctx.axes, ctx.keepdim = x._a.shape, axes, keepdim
@@ -136,6 +140,9 @@ class Spread(Op):
 
 class Mean(Op):
     """Σx/n over the axes;   dL/dx = g/n, repeated"""
+
+    axes: Any = None
+    keepdim = False
 
     @staticmethod
     def forward(ctx, x, axes, keepdim):
@@ -175,6 +182,9 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     input, wanted = accumulator(input, dtype)
     r = Sum.apply(input, axes, keepdim, wanted)
     return r if out is None else store(out, r)
+
+
+sum = express.total(Sum, k.sum, sum)  # noqa: A001
 
 
 class Nansum(Op):
@@ -228,6 +238,9 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return r if out is None else store(out, r)
 
 
+mean = express.total(Mean, k.mean, mean)
+
+
 @numpy_names
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
     """The mean over dimensions of all elements but NaNs; NaN where there are only NaNs."""
@@ -259,12 +272,12 @@ class Prod(Op):
         (x,) = ctx.saved
         axes = None if ctx.axis is None else (ctx.axis,)
         if x._a.all():
-            return Spread.apply(grad * ctx.output, x._a.shape, axes, ctx.keepdim) / x
+            return Spread.apply(grad * p._conj(ctx.output), x._a.shape, axes, ctx.keepdim) / p._conj(x)
         flat, axis = (x.reshape(-1), 0) if axes is None else (x, ctx.axis)
         if flat._a.dtype != grad._a.dtype:
             flat = p.cast(flat, BY_NUMPY[grad._a.dtype])
         others = _exclusive(flat, axis) * _exclusive(flat.flip(axis), axis).flip(axis)
-        return Spread.apply(grad, x._a.shape, axes, ctx.keepdim) * others.reshape(x._a.shape)
+        return Spread.apply(grad, x._a.shape, axes, ctx.keepdim) * p._conj(others).reshape(x._a.shape)
 
 
 def _exclusive(x: Any, axis: int) -> Any:

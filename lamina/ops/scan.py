@@ -59,15 +59,16 @@ class Cumprod(Op):
         axis = ctx.axis
         if x._a.dtype != grad._a.dtype:
             x = p.cast(x, BY_NUMPY[grad._a.dtype])
+        x, y = p._conj(x), p._conj(ctx.output)
         if x._a.all():
-            return _sum_after(grad * ctx.output, axis) / x
+            return _sum_after(grad * y, axis) / x
         if mode.enabled:
             return _cumprod_backward(grad, x, axis)
         zero = x == 0
         zeros = cumsum(zero, axis)
         first = zero & (zeros == 1)  # up to here the formula holds; here, with 1 for x; beyond, all products are 0
         there = _sum_after(grad * cumprod(p.where(first, 1.0, x), axis) * (zeros > 0), axis)
-        before = _sum_after(grad * ctx.output, axis) / p.where(zero, 1.0, x)
+        before = _sum_after(grad * y, axis) / p.where(zero, 1.0, x)
         return p.where(first, there, p.where(zeros == 0, before, 0.0))
 
 

@@ -16,12 +16,12 @@ from lamina.ops.operands import floating, not_a_tensor, of_tensor, store, store_
 
 
 def _one(
-    name: str, rule: Any, doc: str, uses: str = "input", floats: bool = True, bools: bool = True
+    name: str, rule: Any, doc: str, uses: str = "input", floats: bool = True, bools: bool = True, complexes: bool = True
 ) -> Callable[..., Any]:
     """A function of one tensor: its kernel has its name, and the gradient is ``rule(g, x)``.
 
     ``uses``: whether x is the ``"input"`` or the ``"output"``, or ``"nothing"`` if the rule needs neither.
-    ``floats``: integers become floats first. ``bools``: whether bool tensors are taken.
+    ``floats``: integers become floats first. ``bools``, ``complexes``: whether such tensors are taken.
     """
     kernel = getattr(k, name)
 
@@ -33,6 +33,8 @@ def _one(
         def forward(ctx, x):
             if not bools and x._a.dtype.kind == "b":
                 raise _no_bools(name)
+            if not complexes and x._a.dtype.kind == "c":
+                raise NotImplementedError(f'"{name}_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[x._a.dtype]]!r}')
             if uses == "input":
                 ctx.save(x)
             return kernel(floating(x) if floats else x._a)
@@ -70,6 +72,16 @@ def _flat(grad: Any, x: Any) -> Any:
     return zeros_like(grad)
 
 
+def _turned(grad: Any, x: Any) -> Any:
+    """The gradient of x/|x|: zero for real numbers, and what turns a complex one on the circle."""
+    if x._a.dtype.kind != "c":
+        return zeros_like(grad)
+    size = abs(x)
+    inverse = (size == 0).logical_not() / size.clamp(min=np.finfo(size._a.dtype).tiny)
+    s = sign(x)
+    return (grad - (grad * conj(s)).real * s) * inverse
+
+
 _LN2, _LN10 = float(np.log(2)), float(np.log(10))
 
 sign: Any
@@ -78,7 +90,7 @@ cosh: Any
 conj: Any
 neg = _one("neg", lambda g, x: -g, "−x", "nothing", floats=False, bools=False)
 abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False, bools=False)  # noqa: A001
-sign = _one("sign", _flat, "−1, 0 or 1, as x is negative, zero or positive", "nothing", floats=False)
+sign = _one("sign", _turned, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
 exp = _one("exp", lambda g, y: g * y, "eˣ", uses="output")
 exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", uses="output")
 expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", uses="output")
@@ -104,10 +116,10 @@ atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
 floor = _one("floor", _flat, "The largest integer ≤ x", "nothing", floats=False, bools=False)
 ceil = _one("ceil", _flat, "The smallest integer ≥ x", "nothing", floats=False, bools=False)
 trunc = _one("trunc", _flat, "x without its fraction", "nothing", floats=False, bools=False)
-erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt")
-erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)")
+erf = _one("erf", lambda g, x: g * exp(-x * x) * 1.1283791670955126, "(2/√π)·∫₀ˣ e^(−t²) dt", complexes=False)
+erfc = _one("erfc", lambda g, x: g * exp(-x * x) * -1.1283791670955126, "1 − erf(x)", complexes=False)
 erfinv = _one(
-    "erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", uses="output"
+    "erfinv", lambda g, y: g * exp(y * y) * 0.886226925452758, "The y with erf(y) = x", uses="output", complexes=False
 )
 conj = _one("conj", lambda g, x: conj(g), "The complex conjugate", "nothing", floats=False)
 deg2rad = _one("deg2rad", lambda g, x: g * float(np.pi / 180), "x·π/180", "nothing")
