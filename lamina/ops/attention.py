@@ -106,10 +106,12 @@ class Attention(Op):
     keeps_output = True
 
     @staticmethod
-    def forward(ctx, q, key, v, mask, scale, causal, noise, order):
+    def forward(ctx, q, key, v, mask, scale, causal, dropout, order):
+        a = q._a
+        noise = Noise(dropout, a.dtype, math.prod(a.shape[:3]) * key._a.shape[2]) if dropout else None
         ctx.save(q, key, v, mask, noise)
         ctx.settings = scale, causal, order
-        return k.attention(q._a, key._a, v._a, None if mask is None else mask._a, scale, causal, noise, order)
+        return k.attention(a, key._a, v._a, None if mask is None else mask._a, scale, causal, noise, order)
 
     @staticmethod
     def backward(ctx, grad):
@@ -249,13 +251,12 @@ def attend(
 
     The result's axes lie in memory as those of q do, or in ``order``.
     """
-    n, heads, length, width = q._a.shape
+    width = q._a.shape[3]
     if scale is None:
         scale = 1 / math.sqrt(width) if width else 1.0
     if order is None:
         order = _order(q._a)
-    noise = Noise(dropout_p, q._a.dtype, n * heads * length * key._a.shape[2]) if dropout_p else None
-    return _meant(Attention.apply(q, key, v, mask, float(scale), causal, noise, order), order)
+    return _meant(Attention.apply(q, key, v, mask, float(scale), causal, dropout_p, order), order)
 
 
 def scaled_dot_product_attention(

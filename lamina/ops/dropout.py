@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, F32, HALVES, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, inplace, wrap
 from lamina.engine import kernels as k
 from lamina.engine import memory
@@ -40,21 +40,59 @@ class Scale(Op):
         return Scale.apply(grad, ctx.saved[0]), None
 
 
-class ScaleShift(Op):
-    """x·n + b with noise n and b that may broadcast;   dL/dx = g·n"""
+class Dropout(Op):
+    """x·m/(1 − p) with a mask m of zeros, with probability p, and ones;   dL/dx = g·m/(1 − p)"""
 
-    elementwise = True
+    any_dtype = elementwise = True
+    label = "MulBackward0"
 
     @staticmethod
-    def forward(ctx, x, noise, shift):
+    def forward(ctx, x, p, per_channel):
+        kind = x._a.dtype
+        noise = _mask(x, 1 - p, per_channel)
+        wide = np.float64 if kind == np.float64 else np.float32  # half precision divides in float32
+        noise *= kind.type(wide(1) / wide(1 - p))
         ctx.save(noise)
-        y = k.mul(x._a, noise)
-        y += shift
-        return y
+        return _affine(x._a, noise, None)
 
     @staticmethod
     def backward(ctx, grad):
         return Scale.apply(grad, ctx.saved[0]), None, None
+
+
+class AlphaDropout(Op):
+    """a·(m·x − α·(1 − m)) + a·α·p, which has x's mean and variance, with a mask m as in dropout;   dL/dx = g·a·m"""
+
+    any_dtype = elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, p, per_channel):
+        narrow = x._a.dtype.type
+        noise = _mask(x, 1 - p, per_channel)
+        a = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
+        kept = narrow(_ALPHA * a * p)
+        dropped = narrow(-_ALPHA * a) + kept
+        shift = np.where(noise != 0, kept, dropped)
+        noise *= narrow(a)
+        ctx.save(noise)
+        return _affine(x._a, noise, shift)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return Scale.apply(grad, ctx.saved[0]), None, None
+
+
+def _affine(a: np.ndarray, factor: np.ndarray, shift: np.ndarray | None) -> np.ndarray:
+    """a·factor + shift; product and sum are each rounded, to half precision where the arrays are of a half type."""
+    half = a.dtype if a.dtype in HALVES else None
+    if half is not None:
+        a, factor = k.cast(a, F32), k.cast(factor, F32)
+    y = k.mul(a, factor)
+    if half is not None:
+        y = k.cast(y, half)
+    if shift is not None:
+        y += shift
+    return y
 
 
 def _mask(x: Variable, keep: float, per_channel: bool) -> np.ndarray:
@@ -87,19 +125,7 @@ def _drop(x: Any, p: float, per_channel: bool = False, alpha: bool = False) -> A
         raise RuntimeError(
             f"Feature dropout requires at least 2 dimensions in the input, got shape {tuple(x._a.shape)}"
         )
-    mask = _mask(x, 1 - p, per_channel)
-    narrow = kind.type
-    if not alpha:
-        wide = np.float64 if kind == np.float64 else np.float32  # float16 divides in float32
-        mask *= narrow(wide(1) / wide(1 - p))
-        return Scale.apply(x, mask)
-    # Mean and variance of the result are those of x: y = a·(m·x − α·(1 − m)) + a·α·p
-    a = 1 / math.sqrt((_ALPHA * _ALPHA * p + 1) * (1 - p))
-    kept = narrow(_ALPHA * a * p)
-    dropped = narrow(-_ALPHA * a) + kept
-    shift = np.where(mask != 0, kept, dropped)
-    mask *= narrow(a)
-    return ScaleShift.apply(x, mask, shift)
+    return (AlphaDropout if alpha else Dropout).apply(x, p, per_channel)
 
 
 _drop_ = inplace(_drop, "dropout_")
