@@ -74,6 +74,7 @@ BY_NUMPY: dict[np.dtype, dtype] = {t.numpy: t for t in ALL}
 RANK: dict[np.dtype, Any] = {t.numpy: t.rank for t in ALL}
 F16, BF16, F32 = float16.numpy, bfloat16.numpy, float32.numpy
 HALVES = frozenset((F16, BF16))  # what is computed in float32 and rounded once
+WIDE = frozenset(RANK) - HALVES - {t.numpy for t in FLOAT8}  # what is computed as it is
 _OF_PYTHON = {_builtin_bool: bool, _builtin_int: int64, _builtin_float: None, complex: None}
 
 # The name that PyTorch's messages use for a dtype ("expected scalar type Float but found Long").

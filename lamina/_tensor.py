@@ -20,7 +20,7 @@ from lamina.autograd import express, graph
 from lamina.autograd import walk as _walk
 from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
 from lamina.engine import dlpack, kernels
-from lamina.ops import creation, indexing, layout, pointwise, shape, unary
+from lamina.ops import creation, indexing, layout, linalg, pointwise, shape, unary
 
 
 class Tensor(Variable):
@@ -418,7 +418,7 @@ class Tensor(Variable):
         return self
 
     def cuda(self, *args: Any, **kwargs: Any) -> Tensor:
-        """Raises: lamina runs on the CPU only."""
+        """Always an error, PyTorch's without a GPU: lamina computes on the CPU."""
         return self.to("cuda")
 
     def pin_memory(self, device: Any = None) -> Tensor:
@@ -544,8 +544,7 @@ class Tensor(Variable):
             f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
         )
 
-    def __getitem__(self, index: Any) -> Tensor:
-        return indexing.getitem(self, index)
+    __getitem__ = indexing.getitem
 
     def __setitem__(self, index: Any, value: Any) -> None:
         indexing.setitem(self, index, value)
@@ -671,6 +670,10 @@ def _binary(op: Any, function: Any) -> Any:
     return method if op is None else express.operator(op, method)
 
 
+def _matmul(self: Any, other: Any) -> Any:
+    return linalg.matmul(self, other) if isinstance(other, Variable) else _operator(linalg.matmul, self, other)
+
+
 def _augmented(name: str, function: Any) -> Any:
     method = inplace(function, name + "_")
 
@@ -694,7 +697,7 @@ def _fill_in() -> None:
     }.items():  # fmt: skip
         if function is None:
             continue
-        setattr(Tensor, f"__{name}__", _binary(direct.get(name), function))
+        setattr(Tensor, f"__{name}__", _binary(direct.get(name), function) if name != "matmul" else _matmul)
         if name in ("add", "mul", "and", "or", "xor"):
             setattr(Tensor, f"__r{name}__", _binary(direct.get(name), function))
         if name != "matmul":

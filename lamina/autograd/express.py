@@ -14,6 +14,7 @@ Where somebody must see every call (an observer of the door, a recorder, inferen
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from math import copysign
 from typing import Any
@@ -123,6 +124,103 @@ def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callabl
         op.lane = kernel, keeps  # type: ignore[attr-defined]
         op.apply = staticmethod(apply)  # type: ignore[method-assign, assignment]
     return apply
+
+
+def result(op: type[Op], array: ndarray, *inputs: Any) -> Any:
+    """A tensor over a plain result of an operation, with a node if one is to be recorded (it is then ``tensor._node``).
+
+    For lanes that are written by hand, beside the operation they belong to.
+    """
+    t = _new(graph._Tensor)
+    t._a = array
+    for x in inputs:
+        if isinstance(x, Variable) and (x._requires if x._base is None else wants(x)):
+            if mode.enabled:
+                node = _new(op)
+                node.edges = [
+                    (v._node or v, v._index, v._a.shape, v._a.dtype) if isinstance(v, Variable) and wants(v) else None
+                    for v in inputs
+                ]
+                node.sequence = next(_sequence)
+                t._node = node
+                t._requires = True
+            break
+    return t
+
+
+def seen(op: Any, x: Any, array: ndarray, *arguments: Any) -> Any:
+    """A view of ``x``, which ``op`` makes by these arguments, over its array; what the rule needs is set on its node, if any.
+
+    The part of :meth:`ViewOp.apply` after the operation's ``forward``, for those who know what that would give.
+    """
+    t = _new(graph._Tensor)
+    version, base = x._writes, x._base
+    if version is None:
+        version = x._writes = Version()
+    t._a, t._writes = array, version
+    if base is None:
+        t._base, t._replay = x, ((op, arguments),)
+        if x._rebased:
+            t._stamp = x._rebased
+        record = x._requires
+    else:
+        t._base, t._replay, t._stamp = base, (*x._replay, (op, arguments)), base._rebased
+        record = wants(x)
+    if x._inference:
+        t._inference = True
+    if record and mode.enabled:
+        node = _new(op)
+        node.edges = ((x._node or x, x._index, x._a.shape, x._a.dtype), *[None] * len(arguments))
+        node.sequence = next(_sequence)
+        t._node = node
+        t._requires = True
+    return t
+
+
+def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
+    """The lane of a sum or mean, ``x.sum()`` or ``x.sum(dim, keepdim)`` with one dimension; ``function`` takes the others."""
+    reference = kernel.reference
+
+    @functools.wraps(function)
+    def whole(input: Any, dim: Any = None, keepdim: Any = False, **others: Any) -> Any:
+        if others or not isinstance(input, Variable):
+            if dim is not None:
+                others["dim"] = dim
+            if keepdim is not False:
+                others["keepdim"] = keepdim
+            return function(input, **others)
+        a = input._a
+        dtype, axes = a.dtype, None
+        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
+            return function(input, dim, keepdim)
+        if dim is not None:
+            n = a.ndim
+            if type(dim) is not int or not -n <= dim < n:
+                return function(input, dim, keepdim)
+            axes = (dim % n,)
+        elif keepdim:
+            return function(input, dim, keepdim)
+        try:
+            c = _run(reference, a, axes, keepdim)
+        except RuntimeError:
+            return function(input, dim, keepdim)
+        kernel.reference_calls += 1
+        t = _new(graph._Tensor)
+        t._a = c = c if type(c) is ndarray else np.asarray(c)
+        if c.ndim > 1 and not c.flags.c_contiguous:
+            t._hidden = True
+        if (input._requires if input._base is None else wants(input)) and mode.enabled:
+            node = _new(op)
+            node.shape = a.shape
+            if axes is not None:
+                node.axes, node.keepdim, node.label = axes, keepdim, f"{op.__name__}Backward1"
+            node.edges = ((input._node or input, input._index, node.shape, dtype),)
+            node.sequence = next(_sequence)
+            t._node = node
+            t._requires = True
+        return t
+
+    return whole
 
 
 def operator(op: Any, otherwise: Callable[..., Any]) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME, WIDE, _Default
 from lamina.engine import kernels
 from lamina.engine.door import detours
 
@@ -228,13 +228,14 @@ class Op:
         record = hidden = other = False
         for x in inputs:
             if isinstance(x, Variable):
-                if x._a.dtype is not F32:
+                dtype = x._a.dtype
+                if dtype is not F32 and dtype not in WIDE:
                     other = True
                 if x._hidden:
                     hidden = True
                 if x._requires if x._base is None else wants(x):
                     record = True
-        if other and not cls.any_dtype:
+        if (other or _Default.half is not None) and not cls.any_dtype:
             y = in_single(cls, inputs)
             if y is not NotImplemented:
                 return y
@@ -712,7 +713,7 @@ def inplace(function: Any, name: str) -> Any:
     method.__name__ = method.__qualname__ = name
     method.__wrapped__ = function  # type: ignore[attr-defined]  # its arguments are the method's
     method.__doc__ = (
-        f"In-place form of :func:`{function.__name__}`: writes the result into this tensor and returns it."
+        f"In-place form of :func:`{name[:-1]}`: writes the result into this tensor and returns it."
     )
     return method
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, limits
+from lamina.autograd import express
 from lamina.autograd.graph import (
     Op,
     Variable,
@@ -26,6 +27,7 @@ from lamina.autograd.graph import (
     wrap,
 )
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops.operands import checked, of_tensor, store
 from lamina.ops.parts import Slice
 from lamina.ops.pointwise import cast
@@ -131,7 +133,10 @@ def _bounds(i: Any, name: str) -> int | None:
 
 
 def _slice(s: slice) -> slice:
-    start, stop, step = _bounds(s.start, "start"), _bounds(s.stop, "stop"), _bounds(s.step, "step")
+    start, stop, step = s.start, s.stop, s.step
+    if step is None and (type(start) is int or start is None) and (type(stop) is int or stop is None):
+        return s
+    start, stop, step = _bounds(start, "start"), _bounds(stop, "stop"), _bounds(step, "step")
     if step is not None and step <= 0:
         if step == 0:
             raise ValueError("slice step cannot be zero")
@@ -380,6 +385,17 @@ _PLAIN = (int, type(None))
 # -- getitem and setitem -------------------------------------------------------------------------------------
 
 
+def _part(x: Any, index: tuple) -> Any:
+    """``Slice.apply``, by the express lane."""
+    if detours or x._hidden:
+        return Slice.apply(x, index)
+    t = express.seen(Slice, x, x._a[index], index)
+    node = t._node
+    if node is not None:
+        node.shape, node.arguments = x._a.shape, (index,)
+    return t
+
+
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]``: a view, unless the index holds index tensors, masks or lists."""
     kind = type(index)
@@ -389,12 +405,12 @@ def getitem(x: Any, index: Any) -> Any:
             raise IndexError(_SCALAR)
         if not -shape[0] <= index < shape[0]:
             raise _out_of_range(index, 0, shape[0])
-        return Slice.apply(x, (index, Ellipsis))
+        return _part(x, (index, Ellipsis))
     if kind is slice and x._a.ndim:
-        return Slice.apply(x, (_slice(index), Ellipsis))
+        return _part(x, (_slice(index), Ellipsis))
     if kind is tuple and _simple(index):
         try:
-            return Slice.apply(x, index if Ellipsis in index else (*index, Ellipsis))
+            return _part(x, index if Ellipsis in index else (*index, Ellipsis))
         except IndexError:
             pass  # parse() says what is wrong
     basic, advanced = parse(x._a.shape, index)

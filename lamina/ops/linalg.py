@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, promote_numpy
-from lamina.autograd.graph import Op, Variable, memory_version
+from lamina._dtypes import BY_NUMPY, F32, promote_numpy
+from lamina.autograd import express
+from lamina.autograd.graph import Op, Variable, memory_version, mode, wrap
 from lamina.engine import kernels as k
+from lamina.engine.door import _run, detours
 from lamina.ops import pointwise as p
+from lamina.ops.operands import store
 from lamina.ops.pointwise import _conj
 from lamina.ops.reduction import Sum, given, scalar_name, sum
 from lamina.ops.shape import expand
@@ -81,6 +84,45 @@ class MatMul(Op):
         return gx, gy
 
 
+FEW = 1 << 17  # multiplications below which NumPy computes, so that the door need not be asked
+
+
+def _express_product(general: Any) -> Any:
+    """``MatMul.apply`` for two small matrices: the lane of :mod:`lamina.autograd.express`."""
+    kernel = k.matmul
+    reference = kernel.reference
+
+    def apply(x: Any, y: Any, x_flipped: bool, y_flipped: bool) -> Any:
+        a, b = x._a, y._a
+        if a.dtype is not F32 or b.dtype is not F32 or a.ndim != 2 or b.ndim != 2 or detours or not kernel.min_size:
+            return general(x, y, x_flipped, y_flipped)
+        if x_flipped:
+            a = a.T
+        if y_flipped:
+            b = b.T
+        if a.size * b.shape[1] >= FEW:
+            return general(x, y, x_flipped, y_flipped)
+        try:
+            c = _run(reference, a, b)
+        except (RuntimeError, ValueError):
+            return general(x, y, x_flipped, y_flipped)
+        kernel.reference_calls += 1
+        t = express.result(MatMul, c, x, y)
+        node = t._node
+        if node is not None:
+            node.label = "MmBackward0"
+            node.settings = x_flipped, y_flipped, True
+            node.edges += [None, None]
+            node.recording = True
+            node.save_factors(x, y)
+        return t
+
+    return apply
+
+
+MatMul.apply = staticmethod(_express_product(MatMul.apply))  # type: ignore[method-assign, assignment]
+
+
 def _rows(x: Any) -> Any:
     """A tensor (*, n) as a matrix of its rows."""
     shape = x._a.shape
@@ -142,13 +184,13 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
         a, b = input._a, other._a
     except AttributeError:
         a, b = arrays("matmul", input=input, other=other)
-    if a.ndim == 2 and b.ndim == 2:
+    if a.ndim == 1 and b.ndim == 1:
+        r = Dot.apply(input, other) if a.shape == b.shape and a.dtype is b.dtype is F32 else dot(input, other)
+    elif a.ndim == 2 and b.ndim == 2:
         _check_matrices(a, b)
         r = MatMul.apply(input, other, False, False)
     elif a.ndim == 0 or b.ndim == 0:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
-    elif a.ndim == 1 and b.ndim == 1:
-        r = dot(input, other)
     elif b.ndim == 1:
         _check_vector(a.reshape(-1, a.shape[-1]) if a.size else a.reshape(-1, a.shape[-1] or 1)[:, : a.shape[-1]], b)
         r = MatMul.apply(input, other.unsqueeze(1), False, False).squeeze(-1)
@@ -164,7 +206,7 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
                 )
         _check_batches(a, b)
         r = MatMul.apply(input, other, False, False)
-    return given(out, r)
+    return r if out is None else store(out, r)
 
 
 def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
@@ -218,9 +260,18 @@ class Dot(Op):
         return grad * _conj(y) if ctx.needs(0) else None, grad * _conj(x) if ctx.needs(1) else None
 
 
+express.two(Dot, k.dot, "factors")
+
+
 def dot(input: Any, tensor: Any, *, out: Any = None) -> Any:
     """Σ input·tensor of two vectors of one size."""
-    a, b = arrays("dot", input=input, tensor=tensor)
+    try:
+        a, b = input._a, tensor._a
+    except AttributeError:
+        a, b = arrays("dot", input=input, tensor=tensor)
+    if a.ndim == 1 and a.shape == b.shape and a.dtype is b.dtype and a.dtype.kind != "b":
+        r = Dot.apply(input, tensor)
+        return r if out is None else store(out, r)
     if a.ndim != 1 or b.ndim != 1:
         raise RuntimeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
     if a.dtype != b.dtype:
@@ -353,16 +404,26 @@ class Linear(Op):
     def backward(ctx, grad):
         x, weight = ctx.saved
         gx = gw = gb = None
+        edge_x, edge_weight, edge_bias = ctx.edges
+        if grad._a.ndim == 2 and grad._a.dtype.kind == "f" and not mode.enabled:
+            g = grad._a  # nobody asks for the gradients' own history
+            if edge_x is not None:
+                gx = wrap(k.matmul(g, weight._a))
+            if edge_weight is not None:
+                gw = wrap(k.matmul(g.T, x._a))
+            if edge_bias is not None:
+                gb = wrap(k.sum(g, (0,), False))
+            return gx, gw, gb
         if grad._a.ndim == 1:
             if ctx.needs(0):
                 gx = MatMul.apply(grad.unsqueeze(0), _conj(weight), False, False).squeeze(0)
         elif ctx.needs(0):
             gx = MatMul.apply(grad, _conj(weight), False, False)
-        if ctx.needs(1) or ctx.edges[2] is not None:
+        if edge_weight is not None or edge_bias is not None:
             rows = _rows(grad)
-            if ctx.needs(1):
+            if edge_weight is not None:
                 gw = MatMul.apply(rows, _rows(_conj(x)), True, False)
-            if ctx.edges[2] is not None:
+            if edge_bias is not None:
                 gb = Sum.apply(rows, (0,), False, None)
         return gx, gw, gb
 
@@ -379,6 +440,23 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     except AttributeError:
         arrays("linear", input=input, weight=weight, bias=bias)
         raise
+    if a.dtype is F32 and w.dtype is F32 and a.ndim == 2 and w.ndim == 2 and not detours:
+        rows, features = a.shape
+        outputs, expected = w.shape
+        if features == expected and rows * features * outputs < FEW and k.linear.min_size:
+            if b is None or b.shape == (outputs,) and b.dtype is F32:
+                try:
+                    y = _run(k.linear.reference, a, w, b)
+                except RuntimeError:
+                    return Linear.apply(input, weight, bias)
+                k.linear.reference_calls += 1
+                t = express.result(Linear, y, input, weight, bias)
+                node = t._node
+                if node is not None:
+                    node.label = "MmBackward0" if bias is None else "AddmmBackward0"
+                    node.recording = True
+                    node.save_factors(input, weight)
+                return t
     if w.ndim != 2 or a.ndim == 0:
         return _unusual_linear(input, weight, bias)
     if a.shape[-1] != w.shape[1]:

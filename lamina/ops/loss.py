@@ -12,6 +12,7 @@ from lamina.autograd.graph import Op, Variable, mode, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops import activation
 
+I64, U64 = np.dtype(np.int64), np.dtype(np.uint64)
 REDUCTIONS = ("none", "mean", "sum")
 
 
@@ -71,7 +72,7 @@ def _check_classes(name: str, a: np.ndarray, t: np.ndarray, weight: Any) -> None
     """Raise unless `t` (N, *d) can be class indices for `a` (N, C, *d)."""
     if a.ndim < 2:
         raise ValueError(f"{name}: the input must have a dimension of classes, but got shape {Size(a.shape)}")
-    if t.dtype != np.int64 and t.dtype != np.uint8:
+    if t.dtype is not I64 and t.dtype != I64 and t.dtype != np.uint8:
         raise RuntimeError(f"{name}: expected target dtype to be Long or Byte, but got {SCALAR_NAME[BY_NUMPY[t.dtype]]}")
     if t.ndim == 0 or a.shape[0] != t.shape[0]:
         raise ValueError(
@@ -100,9 +101,9 @@ def _valid(name: str, t: np.ndarray, classes: int, ignore_index: int) -> tuple[n
     """The class indices with 0 in place of ignored ones, and a mask of those that count (None: all)."""
     if not t.size:
         return t, None
-    if t.dtype == np.int64:
+    if t.dtype is I64 or t.dtype == I64:
         # Seen as unsigned, a negative index is a large one: the common case takes a single pass.
-        if not 0 <= ignore_index < classes and t.view(np.uint64).max() < classes:
+        if not 0 <= ignore_index < classes and np.maximum.reduce(t.view(U64), axis=None) < classes:
             return t, None
     else:
         t = t.astype(np.int64)

@@ -14,8 +14,10 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, ViewOp, alias, type_name
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops.operands import checked, of_tensor
 
 # -- arguments -----------------------------------------------------------------------------------------------------
@@ -222,19 +224,41 @@ def _viewable(a: np.ndarray, shape: tuple[int, ...]) -> bool:
     return True
 
 
+def _view(input: Any, shape: tuple[int, ...]) -> Any:
+    """``View.apply``, by the express lane if the tensor is contiguous."""
+    a = input._a
+    if a.flags.c_contiguous and not input._hidden and not detours:
+        try:
+            v = a.reshape(shape)
+        except ValueError:
+            return View.apply(input, shape)
+        if v.shape == shape:
+            t = express.seen(View, input, v, shape)
+            if t._node is not None:
+                t._node.shape = a.shape
+            return t
+    return View.apply(input, shape)
+
+
 def view(input: Any, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
     """The same memory in another shape, one of whose sizes may be −1; or, given a dtype, its bytes read as that dtype.
 
     Raises ``RuntimeError`` if the sizes do not multiply up to the number of elements, or if the elements do not lie in
     memory in the order that the new shape asks for (then ``reshape`` copies).
     """
+    if dtype is None and size is None and shape and not detours:
+        for n in shape:
+            if type(n) is not int:
+                break
+        else:
+            return _view(input, shape)
     if size is not None:
         shape = (size,)
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], _dtypes.dtype)):
         return _view_dtype(input, dtype or shape[0])
     if not shape:
         raise TypeError("view() received no arguments, but expects a shape or a dtype")
-    return View.apply(input, sizes(shape))
+    return _view(input, sizes(shape))
 
 
 def _view_dtype(input: Any, dtype: _dtypes.dtype) -> Any:
@@ -278,7 +302,7 @@ def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
         to = infer_size(to, a.size)
         if not _viewable(a, to):
             return UnsafeView.apply(input, to)
-    return View.apply(input, to)
+    return _view(input, to)
 
 
 def reshape_as(input: Any, other: Any) -> Any:
@@ -297,6 +321,8 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
         return View.apply(input, (1,))
     if start == end:
         return input
+    if start == 0 and end == n - 1 and input._a.flags.c_contiguous:
+        return _view(input, (input._a.size,))
     merged = 1
     for m in s[start : end + 1]:
         merged *= m
@@ -376,13 +402,20 @@ def permute(input: Any, *args: Any, dims: Any = None) -> Any:
     order = tuple([wrap_dim(d, n) for d in order])
     if len(set(order)) != n:
         raise RuntimeError("permute(): duplicate dims are not allowed.")
-    return Permute.apply(input, order)
+    return _permute(input, order)
 
 
 @of_tensor
 def transpose(input: Any, dim0: int, dim1: int) -> Any:
     """A view with dimensions ``dim0`` and ``dim1`` swapped."""
-    n = input._a.ndim
+    a = input._a
+    n = a.ndim
+    if type(dim0) is int and type(dim1) is int and -n <= dim0 < n and -n <= dim1 < n and not (detours or input._hidden):
+        dim0, dim1 = dim0 % n, dim1 % n
+        t = express.seen(Transpose, input, a.swapaxes(dim0, dim1), dim0, dim1)
+        if t._node is not None:
+            t._node.dims = dim0, dim1
+        return t
     dim0, dim1 = wrap_dim(dim0, n), wrap_dim(dim1, n)
     return Transpose.apply(input, dim0, dim1) if n else View.apply(input, ())
 
@@ -408,6 +441,8 @@ def t(input: Any) -> Any:
 def _T(input: Any) -> Any:
     """``tensor.T``: all dimensions in reverse order."""
     n = input._a.ndim
+    if n == 2:
+        return _permute(input, (1, 0))
     if n != 2:
         warnings.warn(
             "The use of `x.T` on tensors of dimension other than 2 to reverse their shape is deprecated and it will throw an "
@@ -417,6 +452,16 @@ def _T(input: Any) -> Any:
             stacklevel=3,
         )
     return Permute.apply(input, tuple(range(n - 1, -1, -1)))
+
+
+def _permute(input: Any, order: tuple[int, ...]) -> Any:
+    """``Permute.apply``, by the express lane."""
+    if detours or input._hidden:
+        return Permute.apply(input, order)
+    t = express.seen(Permute, input, input._a.transpose(order), order)
+    if t._node is not None:
+        t._node.dims = order
+    return t
 
 
 def _matrices(input: Any, name: str) -> Any:
@@ -506,8 +551,13 @@ class Unsqueeze(View):
 def squeeze(input: Any, dim: Any = None) -> Any:
     """A view without the dimensions of size 1, or without those of them that ``dim`` names."""
     s = input._a.shape
-    if dim is None:
+    if dim is None and (detours or input._hidden or 1 in s):
         return Squeeze.apply(input, tuple([n for n in s if n != 1]))
+    if dim is None:
+        t = express.seen(Squeeze, input, input._a[...], s)
+        if t._node is not None:
+            t._node.shape = s
+        return t
     dims = wrap_dims(dim, len(s))
     return Squeeze.apply(input, tuple([n for i, n in enumerate(s) if n != 1 or i not in dims]))
 
@@ -515,6 +565,13 @@ def squeeze(input: Any, dim: Any = None) -> Any:
 @of_tensor
 def unsqueeze(input: Any, dim: int) -> Any:
     """A view with a new dimension of size 1 at ``dim``."""
+    a = input._a
+    if a.flags.c_contiguous and not (detours or input._hidden):
+        at, s = wrap_dim(dim, a.ndim + 1), a.shape
+        t = express.seen(Unsqueeze, input, a.reshape((*s[:at], 1, *s[at:])), at)
+        if t._node is not None:
+            t._node.shape = s
+        return t
     return Unsqueeze.apply(input, wrap_dim(dim, input._a.ndim + 1))
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lamina.engine import door
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
 
@@ -32,7 +33,6 @@ from .core import (
     plan,
     plans,
     primitive,
-    worthwhile,
 )
 
 SMALL = 1 << 17         # multiplications below which NumPy's shorter call wins
@@ -140,7 +140,7 @@ def _multiply(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> Any:
 @fast(min_size=256)
 def matmul(a: np.ndarray, b: np.ndarray) -> Any:
     """The matrix products a·b over the last two axes, the axes before them broadcast."""
-    if a.dtype != F32 or b.dtype != F32 or not a.size or not worthwhile(a.size * b.shape[-1], SMALL):
+    if a.size * b.shape[-1] < SMALL and door._engine != "onednn" or a.dtype != F32 or b.dtype != F32 or not a.size:
         return NotImplemented
     if a.shape[-1] == 1 and a.ndim == b.ndim == 2 and len(b) == 1:     # an outer product is a broadcast one
         return np.multiply(a, b, out=empty((len(a), b.shape[1])))
@@ -180,7 +180,7 @@ def _unchanged(weight: np.ndarray, version: Any) -> bool:
 @fast(min_size=64)
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, version: Any = None) -> Any:
     """x·weightᵀ + bias for x (*, in), weight (out, in) and bias (out)."""
-    if x.dtype != F32 or weight.dtype != F32 or not x.size or not worthwhile(x.size * len(weight), SMALL):
+    if x.size * len(weight) < SMALL and door._engine != "onednn" or x.dtype != F32 or weight.dtype != F32 or not x.size:
         return NotImplemented
     if bias is not None:
         if bias.dtype != F32:

@@ -11,13 +11,18 @@ from lamina.engine.blas import one_thread
 __all__ = ["matmul", "linear", "dot", "cross", "cdist_mm"]
 
 ndarray = np.ndarray
-F16, F32 = np.dtype(np.float16), np.dtype(np.float32)
+F16, F32, F64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
 
 _SERIAL = 1 << 13  # OpenBLAS does products of matrices of up to this many elements on one thread anyway
 
 
 def matmul(a: ndarray, b: ndarray) -> Any:
     """The matrix products a·b over the last two axes, the axes before them broadcast; half precision adds in single."""
+    if (a.dtype is F32 or a.dtype is F64) and a.ndim == 2 and b.ndim == 2:  # quicker than np.matmul, by a microsecond
+        if a.dtype is F32 and a.size + b.size > _SERIAL:
+            with one_thread():
+                return a.dot(b)
+        return a.dot(b)
     if a.dtype is F16:
         return matmul(a.astype(F32), b.astype(F32)).astype(F16)
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:  # one large product instead of many small ones
@@ -62,7 +67,7 @@ def dot(a: ndarray, b: ndarray) -> Any:
     """Σ a·b of two vectors."""
     if a.dtype is F16:
         return np.dot(a.astype(F32), b.astype(F32)).astype(F16)
-    return np.dot(a, b)
+    return a.dot(b)
 
 
 def cross(a: ndarray, b: ndarray, axis: int) -> Any:

@@ -16,6 +16,7 @@ from lamina.engine.memory import empty_like
 __all__ = ["class_rows", "class_rows_backward", "cross_entropy", "cross_entropy_backward", "nll"]
 
 ndarray = np.ndarray
+F32 = np.dtype(np.float32)
 
 
 def _first(shape: tuple[int, ...], per_sample: int, per_place: int) -> ndarray:
@@ -86,6 +87,8 @@ def class_rows_backward(
 
 
 def _sum(rows: ndarray) -> Any:
+    if rows.ndim == 1 and rows.size <= 2048 and rows.dtype is F32:
+        return rows.dot(_ones(len(rows), F32))
     return np.add.reduce(rows, axis=None, dtype=np.float32 if rows.dtype == np.float16 else None)
 
 

@@ -19,6 +19,8 @@ __all__ = [
 ]  # fmt: skip
 
 ndarray = np.ndarray
+F32 = np.dtype(np.float32)
+_ZERO = np.zeros((), F32)  # NumPy takes as long to convert a Python number as to compare ten
 _BITS = {"e": np.int16, "f": np.int32, "d": np.int64}
 _LARGE = 8192  # from here on clip's cost per call is made up for
 
@@ -33,7 +35,9 @@ def masked(values: ndarray, mask: ndarray) -> ndarray:
 
 def positive(x: ndarray) -> ndarray:
     """max(x, 0); NaN stays."""
-    return np.clip(x, 0, np.inf) if x.size >= _LARGE and x.dtype.kind == "f" else np.maximum(x, 0)
+    if x.size >= _LARGE and x.dtype.kind == "f":
+        return np.clip(x, 0, np.inf)
+    return np.maximum(x, _ZERO if x.dtype is F32 else 0)
 
 
 def negative(x: ndarray) -> ndarray:
@@ -61,7 +65,7 @@ def relu(x: ndarray) -> ndarray:
 
 def relu_backward(grad: ndarray, y: ndarray) -> ndarray:
     """0 where y ≤ 0, else grad (also where y is NaN)."""
-    return masked(grad, np.logical_not(y <= 0))
+    return masked(grad, np.logical_not(y <= (_ZERO if y.dtype is F32 else 0)))
 
 
 def leaky_relu(x: ndarray, slope: float) -> ndarray:

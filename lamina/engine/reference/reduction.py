@@ -37,7 +37,12 @@ def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -
     if dtype is None:
         if x.dtype is F16:
             return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
-        if x.size >= _MATRIX and (x.dtype is F32 or x.dtype is F64):
+        if x.size < _MATRIX:
+            if x.ndim < 3 and not keepdims and (x.dtype is F32 or x.dtype is F64):
+                y = _few(x, axes)
+                if y is not None:
+                    return y
+        elif x.dtype is F32 or x.dtype is F64:
             how = _as_products(x.shape, x.strides, x.itemsize, axes)
             if how is not None:
                 y = _sum_by_products(x, *how)
@@ -46,6 +51,35 @@ def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -
     elif dtype is F16:
         return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
     return _add(x, axis=axes, keepdims=keepdims, dtype=dtype)
+
+
+def _few(x: ndarray, axes: Axes) -> Any:
+    """The sum of a small vector, or a plain matrix: a product with ones takes half to a fifth of the time of ``add.reduce``."""
+    shape = x.shape
+    if len(shape) == 2:
+        if not x.flags.c_contiguous or not x.size or x.size > 2 * _BLOCK and max(shape) > 2 * _BLOCK:
+            return None
+        if axes == (0,):
+            return _row(shape[0], x.dtype).dot(x)
+        if axes == (1,):
+            return x.dot(_row(shape[1], x.dtype))
+        x = x.reshape(-1)
+    elif not shape:
+        return None
+    n = len(x)
+    return x.dot(_row(n, x.dtype)) if 0 < n <= 2 * _BLOCK else None
+
+
+def _row(n: int, dtype: np.dtype) -> ndarray:
+    row = _rows.get(n if dtype is F32 else -n)
+    if row is None:
+        if len(_rows) > 512:
+            _rows.clear()
+        _rows[n if dtype is F32 else -n] = row = np.ones(n, dtype)
+    return row
+
+
+_rows: dict[int, ndarray] = {}  # rows of n ones in single precision, by n, and in double, by −n
 
 
 @lru_cache(maxsize=1024)
@@ -131,7 +165,8 @@ def mean(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     if x.dtype is F16:
         total = _add(x, axis=axes, keepdims=keepdims, dtype=F32)
         return np.true_divide(total, np.float32(count(x.shape, axes))).astype(F16)
-    return np.true_divide(sum(x, axes, keepdims), count(x.shape, axes))
+    total, n = sum(x, axes, keepdims), count(x.shape, axes)
+    return np.true_divide(total, n if isinstance(total, ndarray) else x.dtype.type(n))
 
 
 def var_mean(x: ndarray, axes: Axes, keepdims: bool, correction: float) -> tuple[Any, Any]:
