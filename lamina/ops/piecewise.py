@@ -132,6 +132,26 @@ class PreluKernelBackward(Op):
 
 
 class RreluWithNoise(Op):
+    """x·n with n = 1 where x > 0, else drawn from U(lower, upper);   dL/dx = g·n"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, lower, upper):
+        a = real_only(x, "rrelu_with_noise_out_cpu")
+        below = a <= 0
+        low, high = float(a.dtype.type(lower)), float(a.dtype.type(upper))
+        noise = np.ones_like(a)
+        noise[below] = uniform64(int(np.count_nonzero(below)), resolve(None)) * (high - low) + low
+        ctx.save(noise)
+        return k.mul(a, noise)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return TimesNoise.apply(grad, ctx.saved[0]), None, None
+
+
+class TimesNoise(Op):
     """x·n with an array n;   dL/dx = g·n"""
 
     elementwise = True
@@ -143,7 +163,7 @@ class RreluWithNoise(Op):
 
     @staticmethod
     def backward(ctx, grad):
-        return RreluWithNoise.apply(grad, ctx.saved[0]), None
+        return TimesNoise.apply(grad, ctx.saved[0]), None
 
 
 # -- public functions ----------------------------------------------------------------------------------------------
@@ -280,13 +300,7 @@ def rrelu(
         raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         return FixedRrelu.apply(tensor(input, "rrelu"), (lower + upper) / 2)
-    a = real_only(tensor(input, "rrelu"), "rrelu_with_noise_out_cpu")
-    below = a <= 0
-    low, high = float(a.dtype.type(lower)), float(a.dtype.type(upper))
-    slopes = uniform64(int(np.count_nonzero(below)), resolve(None)) * (high - low) + low
-    noise = np.ones_like(a)
-    noise[below] = slopes
-    return RreluWithNoise.apply(input, noise)
+    return RreluWithNoise.apply(tensor(input, "rrelu"), lower, upper)
 
 
 _threshold = threshold  # which the arguments of that name hide
