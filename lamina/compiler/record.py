@@ -27,16 +27,23 @@ from typing import Any
 
 import numpy as np
 
+from lamina import _dtypes
 from lamina._tensor import Tensor
-from lamina.autograd import graph, walk
+from lamina.autograd import graph, half, walk
 from lamina.autograd.graph import CopySlices, Op, Variable, ViewOp, mode
 from lamina.engine import door, kernels
 from lamina.nn.modules.module import Module
 from lamina.ops import creation, operands
 from lamina.ops import random as random_ops
 from lamina.optim.optimizer import Optimizer
+from lamina.random.generator import Generator
 
 ndarray = np.ndarray
+_SETTINGS = (  # what an argument may be besides tensors and arrays, as it cannot change
+    int, float, complex, str, bytes, type(None), tuple, slice, type(...), type, np.dtype, np.generic, types.FunctionType,
+    types.BuiltinFunctionType, types.MethodType, functools.partial, _dtypes.dtype, _dtypes.device, _dtypes.layout, range,
+    Optimizer, Module, Generator,
+)  # fmt: skip
 
 
 class NotRecordable(RuntimeError):
@@ -211,6 +218,18 @@ class Recorder:
             return [self.template(part, reader) for part in x]
         if type(x) is dict:
             return {key: self.template(part, reader) for key, part in x.items()}
+        if not isinstance(x, _SETTINGS):
+            self.refuse(f"{reader} takes a {type(x).__name__}, whose state a replay would not know")
+        return x
+
+    def objects(self, x: Any, reader: str) -> Any:
+        """Arguments of a function that is replayed whole: tensors become values, whatever else there is stays itself."""
+        if isinstance(x, (Variable, ndarray)):
+            return self.template(x, reader)
+        if type(x) in (tuple, list):
+            return type(x)(self.objects(part, reader) for part in x)
+        if type(x) is dict:
+            return {key: self.objects(part, reader) for key, part in x.items()}
         return x
 
     def result(self, t: Any, node: Node) -> Any:
@@ -243,6 +262,10 @@ class Recorder:
         """Run an operation, and note it."""
         if issubclass(cls, ViewOp) and inputs[0]._hidden:
             inputs[0]._plain()
+        if not cls.any_dtype and any(isinstance(x, Variable) and x._a.dtype in _dtypes.HALVES for x in inputs):
+            rounded = half.in_single(cls, inputs)  # the operation in float32, between two casts
+            if rounded is not NotImplemented:
+                return rounded
         template = tuple([self.template(x, cls.__name__) for x in inputs])
         with _Within(self):
             result = cls.apply(*inputs)
@@ -324,7 +347,7 @@ class Recorder:
         args = tuple([list(a) if isinstance(a, types.GeneratorType) else a for a in args])
         with _Within(self):
             result = function(*args, **kwargs)
-        template = (self.template(args, name), self.template(kwargs, name))
+        template = (self.objects(args, name), self.objects(kwargs, name))
         self.add("whole", function, template, result, {"single": not isinstance(result, tuple)})
         return result
 
