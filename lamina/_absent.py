@@ -47,7 +47,7 @@ def seed_all() -> None:
 
 
 def empty_cache() -> None:
-    """Nothing: there is no device. :func:`lamina.memory.release` gives back what lamina keeps of the CPU's memory."""
+    """Nothing: there is no device. ``lamina.engine.memory.release`` gives back what lamina keeps of the CPU's memory."""
 
 
 def get_rng_state_all() -> list[Any]:

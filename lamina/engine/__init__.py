@@ -2,7 +2,7 @@
 
 ``kernels.<name>(array, ...)`` runs a kernel. The families below are the files of ``reference/`` (a NumPy definition of
 every kernel) and of ``onednn/`` (fast float32 forms of some); a public function in the one is a kernel, and a function
-of the same name in the other, marked with :func:`lamina.engine.door.fast`, is its fast form.
+of the same name in the other, marked with ``lamina.engine.door.fast``, is its fast form.
 """
 
 from __future__ import annotations

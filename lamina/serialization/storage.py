@@ -55,7 +55,7 @@ class Storage:
         return self._bytes.size
 
     def cuda(self, *args: Any, **kwargs: Any) -> Storage:
-        """Raises: lamina runs on the CPU only."""
+        """Always an error, PyTorch's without a GPU: lamina computes on the CPU."""
         raise RuntimeError("map_location asked for memory of a CUDA device: lamina runs on the CPU only")
 
     def __repr__(self) -> str:

@@ -565,7 +565,7 @@ class Module(HookMethods, StateMethods):
         return self._cast(dtypes.bfloat16)
 
     def cuda(self: T, device: Any = None) -> T:
-        """Raises: there is no other device than the CPU."""
+        """Always an error, PyTorch's without a GPU: lamina computes on the CPU."""
         return self._apply(lambda t: t.cuda(device))
 
     def cpu(self: T) -> T:

@@ -244,34 +244,82 @@ class RNNBase(Module):
         self.__dict__.setdefault("proj_size", 0)
 
 
-_SHAPES = r"""
+_NETWORK = r"""<what>
+
+    <equations>
+
+    :math:`x_t` is the input of step :math:`t` and :math:`h_t` the hidden state after it; :math:`W` and :math:`b` belong to the
+    input, :math:`U` and :math:`c` to the state, one pair for each of the equations. Layer 2 reads the :math:`h_t` of layer 1,
+    and so on.
+
     Args:
         input_size (int): features of the input, :math:`I`.
         hidden_size (int): features of the hidden state, :math:`H`.
         num_layers (int): layers, each fed by the one below. Default: 1.
-        bias (bool): whether there are :math:`b` and :math:`c`. Default: True.
-        batch_first (bool): input and output as (N, T, *) rather than (T, N, *); states keep their order. Default: False.
+<first>        bias (bool): whether there are :math:`b` and :math:`c`. Default: True.
+        batch_first (bool): input and output as :math:`(N, T, *)` rather than :math:`(T, N, *)`; states keep their order.
+            Default: False.
         dropout (float): probability of zeroing an output of each layer but the last, while training. Default: 0.
-        bidirectional (bool): a second run from the end, its outputs appended. Default: False.
+        bidirectional (bool): a second run from the end, its outputs appended to those of the first. Default: False.
+<last>        device, dtype: where and as what the parameters are made.
 
     Shape:
-        input :math:`(T, N, I)`, :math:`(T, I)` or a ``PackedSequence``; states :math:`(D \cdot layers, N, H)` (zeros if not
-        given); output :math:`(T, N, D \cdot H)` and the last states, with :math:`D = 2` if bidirectional, else 1.
+        With :math:`D` = 2 if bidirectional, else 1, and :math:`L` = `num_layers`:
+
+        - input: :math:`(T, N, I)`, one sequence :math:`(T, I)`, or a
+          :class:`PackedSequence <lamina.nn.utils.rnn.PackedSequence>`;
+        - <state>;
+        - output: :math:`(T, N, D H)`, the hidden states of the last layer at every step, packed if the input is;
+        - last states: as the initial ones.
+
+    Returns:
+        The output and the last states.
 
     Attributes:
-        weight_ih_l[k], weight_hh_l[k], bias_ih_l[k], bias_hh_l[k] (and ``_reverse``): of layer k, gates one below the other,
-        drawn from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`.
+        weight_ih_l0, weight_hh_l0: :math:`W` :math:`(<g>H, I)` and :math:`U` :math:`(<g>H, H)` of layer 0<gates>; those of other
+            layers end in their number, and those of the run from the end in ``_reverse``.
+        bias_ih_l0, bias_hh_l0: :math:`b` and :math:`c`, :math:`(<g>H)`.
+
+    All are drawn from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`.
 
     Raises:
         ValueError: a size below 1, a dropout outside [0, 1], an input of another dtype or rank.
         RuntimeError: an input or state of another size.
-"""
+
+    See <source>.
+
+    >>> layer = nn.<name>(10, 20, num_layers=2)
+    >>> output, <states> = layer(lamina.randn(5, 3, 10))
+    >>> output.shape, <state shape>
+    (torch.Size([5, 3, 20]), torch.Size([2, 3, 20]))
+    """
+
+_ONE_STATE = r"initial state, zeros if not given: :math:`(D L, N, H)`, or :math:`(D L, H)` for one sequence"
+_ORDER = ", the gates {} one below the other"
+
+
+def _network_doc(name: str, what: str, equations: str, gates: str, source: str, **more: str) -> str:
+    values = {
+        "name": name, "what": what, "equations": equations, "g": str(len(gates)) if len(gates) > 1 else "", "source": source,
+        "gates": _ORDER.format(f":math:`{', '.join(gates)}`") if len(gates) > 1 else "", "first": "", "last": "",
+        "state": _ONE_STATE, "states": "state", "state shape": "state.shape", **more,
+    }  # fmt: skip
+    text = _NETWORK
+    for key, value in values.items():
+        text = text.replace(f"<{key}>", value)
+    return text
 
 
 class RNN(RNNBase):
-    __doc__ = (
-        r"""A recurrent network: :math:`h_t = f(W x_t + b + U h_{t-1} + c)`, with f = tanh or ReLU (``nonlinearity``)."""
-        + _SHAPES
+    __doc__ = _network_doc(
+        "RNN",
+        "A recurrent network: each state is computed from the input and from the state before it.",
+        r""".. math::
+        h_t = f(W x_t + b + U h_{t-1} + c), \qquad f = \tanh \text{ or } \mathrm{ReLU}""",
+        "f",
+        'J. Elman, "Finding Structure in Time", 1990',
+        first="""        nonlinearity (str): :math:`f`, "tanh" or "relu". Default: "tanh".
+""",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -288,11 +336,25 @@ class RNN(RNNBase):
 
 
 class LSTM(RNNBase):
-    __doc__ = (
-        r"""A long short-term memory: :math:`i, f, o = \sigma(W x_t + b + U h_{t-1} + c)`, :math:`g = \tanh(\dots)`,
-    :math:`s_t = f \odot s_{t-1} + i \odot g`, :math:`h_t = o \odot \tanh(s_t)` (Hochreiter & Schmidhuber, 1997); with
-    ``proj_size`` the hidden state is projected to that size. States are the pair (h, s)."""
-        + _SHAPES
+    __doc__ = _network_doc(
+        "LSTM",
+        "A long short-term memory: beside the hidden state h it carries a cell s, which gates fill and empty.",
+        r""".. math::
+        i, f, o &= \sigma(W x_t + b + U h_{t-1} + c) \\
+        g &= \tanh(W x_t + b + U h_{t-1} + c) \\
+        s_t &= f \odot s_{t-1} + i \odot g \\
+        h_t &= o \odot \tanh(s_t)
+
+    with :math:`\odot` the product element by element. With `proj_size` the hidden state is :math:`P h_t` instead.""",
+        "ifgo",
+        'S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", 1997',
+        last="""        proj_size (int): if above 0, the size to which a matrix :math:`P` (`weight_hr_l0`) projects the hidden
+            state; it replaces :math:`H` in the shapes of :math:`h` and of the output. Default: 0.
+""",
+        state=r"initial states, zeros if not given: the pair :math:`(h, s)`, each :math:`(D L, N, H)`, or :math:`(D L, H)` "
+        "for one sequence",
+        states="(hidden, cell)",
+        **{"state shape": "cell.shape"},
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -300,10 +362,17 @@ class LSTM(RNNBase):
 
 
 class GRU(RNNBase):
-    __doc__ = (
-        r"""Gated recurrent units: :math:`r, z = \sigma(W x_t + b + U h_{t-1} + c)`,
-    :math:`n = \tanh(W x_t + b + r \odot (U h_{t-1} + c))`, :math:`h_t = (1 - z) \odot n + z \odot h_{t-1}` (Cho et al., 2014)."""
-        + _SHAPES
+    __doc__ = _network_doc(
+        "GRU",
+        "Gated recurrent units: a gate r says how much of the old state counts, a gate z how much of it stays.",
+        r""".. math::
+        r, z &= \sigma(W x_t + b + U h_{t-1} + c) \\
+        n &= \tanh(W x_t + b + r \odot (U h_{t-1} + c)) \\
+        h_t &= (1 - z) \odot n + z \odot h_{t-1}
+
+    with :math:`\odot` the product element by element.""",
+        "rzn",
+        'K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014',
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -385,9 +454,31 @@ class RNNCellBase(Module):
 
 
 class RNNCell(RNNCellBase):
-    r"""One step of a recurrent network: :math:`h' = f(W x + b + U h + c)`, f = tanh or ReLU.
+    r"""One step of an :class:`RNN`: :math:`h' = f(W x + b + U h + c)`.
 
-    Shape: input :math:`(N, I)` or :math:`(I)`, state and output :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
+    Args:
+        input_size (int): features of the input, :math:`I`.
+        hidden_size (int): features of the state, :math:`H`.
+        bias (bool): whether there are :math:`b` and :math:`c`. Default: True.
+        nonlinearity (str): :math:`f`, "tanh" or "relu". Default: "tanh".
+        device, dtype: where and as what the parameters are made.
+
+    Shape:
+        input :math:`(N, I)` or :math:`(I)`, state and result :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
+
+    Attributes:
+        weight_ih, weight_hh: :math:`W` :math:`(H, I)` and :math:`U` :math:`(H, H)`.
+        bias_ih, bias_hh: :math:`b` and :math:`c`, :math:`(H)`; all drawn from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`.
+
+    Raises:
+        RuntimeError: an input or a state of another size, or an unknown nonlinearity.
+        ValueError: an input or a state of another rank.
+
+    >>> cell, state = nn.RNNCell(10, 20), None
+    >>> for x in lamina.randn(6, 3, 10):
+    ...     state = cell(x, state)
+    >>> state.shape
+    torch.Size([3, 20])
     """
 
     def __init__(
@@ -411,9 +502,32 @@ class RNNCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    r"""One step of an LSTM, on the pair of states (h, s); see :class:`LSTM` for the equations.
+    r"""One step of an :class:`LSTM`, on the pair of its states :math:`(h, s)`; the equations are there.
 
-    Shape: input :math:`(N, I)` or :math:`(I)`, each state :math:`(N, H)` or :math:`(H)`; zero if not given.
+    Args:
+        input_size (int): features of the input, :math:`I`.
+        hidden_size (int): features of each state, :math:`H`.
+        bias (bool): whether there are :math:`b` and :math:`c`. Default: True.
+        device, dtype: where and as what the parameters are made.
+
+    Shape:
+        input :math:`(N, I)` or :math:`(I)`, states and results :math:`(N, H)` or :math:`(H)`; states are zero if not given.
+
+    Attributes:
+        weight_ih, weight_hh: :math:`W` :math:`(4H, I)` and :math:`U` :math:`(4H, H)`, of the gates :math:`i, f, g, o`, one below
+            the other.
+        bias_ih, bias_hh: :math:`b` and :math:`c`, :math:`(4H)`; all drawn from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`.
+
+    Raises:
+        RuntimeError: an input or a state of another size.
+        ValueError: an input or a state of another rank.
+
+    >>> cell, states = nn.LSTMCell(10, 20), None
+    >>> for x in lamina.randn(6, 3, 10):
+    ...     states = cell(x, states)
+    >>> hidden, cell_state = states
+    >>> hidden.shape
+    torch.Size([3, 20])
     """
 
     def __init__(
@@ -426,9 +540,31 @@ class LSTMCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    r"""One step of a GRU; see :class:`GRU` for the equations.
+    r"""One step of a :class:`GRU`; the equations are there.
 
-    Shape: input :math:`(N, I)` or :math:`(I)`, state and output :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
+    Args:
+        input_size (int): features of the input, :math:`I`.
+        hidden_size (int): features of the state, :math:`H`.
+        bias (bool): whether there are :math:`b` and :math:`c`. Default: True.
+        device, dtype: where and as what the parameters are made.
+
+    Shape:
+        input :math:`(N, I)` or :math:`(I)`, state and result :math:`(N, H)` or :math:`(H)`; the state is zero if not given.
+
+    Attributes:
+        weight_ih, weight_hh: :math:`W` :math:`(3H, I)` and :math:`U` :math:`(3H, H)`, of the gates :math:`r, z, n`, one below the
+            other.
+        bias_ih, bias_hh: :math:`b` and :math:`c`, :math:`(3H)`; all drawn from :math:`U(-1/\sqrt{H}, 1/\sqrt{H})`.
+
+    Raises:
+        RuntimeError: an input or a state of another size.
+        ValueError: an input or a state of another rank.
+
+    >>> cell, state = nn.GRUCell(10, 20), None
+    >>> for x in lamina.randn(6, 3, 10):
+    ...     state = cell(x, state)
+    >>> state.shape
+    torch.Size([3, 20])
     """
 
     def __init__(

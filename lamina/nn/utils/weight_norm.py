@@ -44,7 +44,7 @@ class WeightNorm:
 
     @staticmethod
     def apply(module: Any, name: str, dim: int | None) -> WeightNorm:
-        """Replace the parameter ``name`` of a module by two and register the hook; see :func:`weight_norm`."""
+        """Replace the parameter ``name`` of a module by two and register the hook; see ``weight_norm``."""
         warnings.warn(
             "`torch.nn.utils.weight_norm` is deprecated in favor of `torch.nn.utils.parametrizations.weight_norm`.",
             FutureWarning, stacklevel=3,
