@@ -49,8 +49,7 @@ def walk(
     With ``targets`` only what leads to them is computed; with ``capture`` their gradients are returned (``None`` where
     none arrives) rather than accumulated into ``.grad``. An ``inner`` walk is a part of another one, of a rule's.
     """
-    pending: dict[int, list[Any]] = {}  # sequence of a node → gradients of its results
-    nodes: dict[int, Op] = {}
+    pending: dict[int, tuple[Op, list[Any]]] = {}  # sequence of a node → the node, and the gradients of its results
     leaves: dict[int, list[Any]] = {}  # id of a leaf → [leaf, gradient]
     heap: list[int] = []
     wanted_leaves, wanted_results, needed = _plan(roots, targets)
@@ -67,13 +66,17 @@ def walk(
                     entry[1] = entry[1] + grad
             return
         key = target.sequence
-        waiting = pending.get(key)
-        if waiting is not None:
+        found = pending.get(key)
+        if found is not None:
+            waiting = found[1]
             waiting[index] = grad if waiting[index] is None else waiting[index] + grad
         elif needed is None or key in needed:
-            pending[key] = waiting = [None] * (len(target._outputs) or 1)
-            waiting[index] = grad
-            nodes[key] = target
+            if target._outputs:
+                waiting = [None] * len(target._outputs)
+                waiting[index] = grad
+            else:
+                waiting = [grad]
+            pending[key] = target, waiting
             heappush(heap, -key)
 
     before, outer = mode.enabled, _walking.to_targets
@@ -87,7 +90,7 @@ def walk(
         del root, grad
         while heap:
             key = -heappop(heap)
-            node, outgoing = nodes.pop(key), pending.pop(key)
+            node, outgoing = pending.pop(key)
             if node._hooks or node._retain:
                 _result_hooks(node, outgoing)
             if wanted_results is not None:
@@ -327,7 +330,8 @@ def _initial_gradients(roots: tuple, grads: Any) -> list[Any]:
                 raise RuntimeError(
                     f"grad can be implicitly created only for real scalar outputs but got {BY_NUMPY[root._a.dtype]}"
                 )
-            grad = wrap(np.ones(root._a.shape, root._a.dtype))
+            a = root._a
+            grad = wrap(np.ones(a.shape, a.dtype) if a.ndim else np.array(1, a.dtype))
         elif not isinstance(grad, Variable):
             raise TypeError(f"gradients can be either Tensors or None, but got {type(grad).__name__}")
         else:
