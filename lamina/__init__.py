@@ -65,6 +65,7 @@ from lamina.autograd import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
+from lamina.compiler import compile
 from lamina.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
 from lamina.engine import memory
 from lamina.ops import *  # noqa: F403  # the functions of the families, by their tables

@@ -16,6 +16,7 @@ import threading
 import traceback
 from itertools import count, repeat
 from sys import getrefcount
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,9 +37,22 @@ class _Mode(threading.local):
     anomaly = False  # inside detect_anomaly
     check_nan = True
     recorder: Any = None  # lamina.compile's, while it records a call
+    measured = False  # the call that comes next is one that ``measure`` makes
 
 
 mode = _Mode()
+measure: Any = None  # the profiler's, while one runs: measure(op, inputs) calls op.apply between two looks at the clock
+
+
+def detour(op: Any, inputs: tuple) -> Any:
+    """The result of a call by way of whoever must see it; ``NotImplemented`` if he did, or nobody must."""
+    recorder = mode.recorder
+    if recorder is not None and not recorder.depth:
+        return recorder.apply(op, inputs)
+    if measure is not None and not mode.measured:
+        return measure(op, inputs)
+    mode.measured = False
+    return NotImplemented
 
 
 class Version:
@@ -172,6 +186,19 @@ def whole(function: Any) -> Any:
     return form
 
 
+def constant(array: ndarray) -> ndarray:
+    """Tell a recorder that an array was made of no tensor's numbers, so that it is the same in every replay."""
+    if mode.recorder is not None:
+        mode.recorder.constant(array)
+    return array
+
+
+def look(x: Variable, why: str) -> None:
+    """Tell a recorder that what happens from here on depends on the numbers of ``x``."""
+    if mode.recorder is not None:
+        mode.recorder.look(x, why)
+
+
 class _Freed:
     """What stands in for saved values once a backward pass has used them."""
 
@@ -222,8 +249,8 @@ class Op:
     @classmethod
     def apply(cls, *inputs: Any) -> Any:
         """Compute, and record a node if any input requires a gradient."""
-        if detours and mode.recorder is not None and not mode.recorder.depth:
-            return mode.recorder.apply(cls, inputs)
+        if detours and (result := detour(cls, inputs)) is not NotImplemented:
+            return result
         ctx = _new(cls)
         record = hidden = other = False
         for x in inputs:
@@ -466,8 +493,8 @@ class ViewOp(Op):
 
     @classmethod
     def apply(cls, x: Any, *arguments: Any) -> Any:
-        if detours and mode.recorder is not None and not mode.recorder.depth:
-            return mode.recorder.apply(cls, (x, *arguments))
+        if detours and (result := detour(cls, (x, *arguments))) is not NotImplemented:
+            return result
         if x._hidden:
             x._plain()
         ctx = _new(cls)
@@ -684,6 +711,10 @@ def inplace(function: Any, name: str) -> Any:
     into = getattr(function, "into", None)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if measure is not None:
+            if not mode.measured:
+                return measure(SimpleNamespace(label=name, apply=functools.partial(method, **kwargs)), (self, *args))
+            mode.measured = False
         try:
             check_writable(self)
         except AttributeError:

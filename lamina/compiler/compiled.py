@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -28,23 +30,25 @@ class Replayed(Op):
     """A replayed call, as one node of the graph; its rule is the recorded backward pass."""
 
     label = "CompiledFunctionBackward"
-
-    @staticmethod
-    def forward(ctx: Any, program: Any, tensors: tuple, *leaves: Any) -> Any:
-        arrays, kept = program.forward(*tensors)
-        ctx.program, ctx._saved = program, (kept,)
-        return arrays
+    program: Any = None
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         if mode.enabled:
             raise RuntimeError("lamina.compile does not support gradients of gradients (create_graph=True)")
-        if ctx._saved is FREED:
-            raise RuntimeError("the gradients of this compiled call were computed already")
-        roots = ctx.program.roots
+        kept = ctx._saved[0]
         with np.errstate(all="ignore"):
-            found = ctx.program.backward(ctx._saved[0], *[grads[i]._plain() for i in roots])
-        return (None, None, *[None if a is None else wrap(a) for a in found])
+            found = ctx.program.backward(kept, *[grads[i]._plain() for i in ctx.program.roots])
+        return tuple([None if a is None else wrap(a) for a in found])
+
+
+class _State(threading.local):
+    """Per thread: whether ``lamina.compiler.disable`` is in force."""
+
+    disabled = 0
+
+
+state = _State()
 
 
 class _Leaf:
@@ -129,13 +133,19 @@ class _Entry:
 class Compiled:
     """A function that records its calls and replays them; what :func:`lamina.compile` returns for a function."""
 
+    living: Any = weakref.WeakSet()
+
     def __init__(self, function: Callable[..., Any], owner: Any = None, fullgraph: bool = False) -> None:
+        Compiled.living.add(self)
         functools.update_wrapper(self, function, updated=())
         self.function, self.owner, self.fullgraph = function, owner, fullgraph
         self.entries: dict[Any, Any] = {}
         self.reasons: list[str] = []
         self.recordings = 0
         self._warned: set[str] = set()
+
+    def __reduce__(self) -> Any:  # a copy records for itself
+        return Compiled, (self.function, self.owner, self.fullgraph)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:  # a compiled method
         if instance is None:
@@ -147,7 +157,7 @@ class Compiled:
     # -- calling ---------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if mode.recorder is not None or mode.anomaly or _disabled:
+        if mode.recorder is not None or mode.anomaly or state.disabled:
             return self.function(*args, **kwargs)
         tensors: list[Any] = []
         try:
@@ -184,12 +194,11 @@ class Compiled:
         if program.backward is not None:
             leaves = [tensors[leaf] if type(leaf) is int else leaf for leaf in entry.leaves]
             mode.enabled = True
-            with _errstate():
-                made: Any = _apply_replayed(program, tuple(tensors), leaves)
+            made: Any = _apply_replayed(program, tensors, leaves)
         else:
             mode.enabled = False
             try:
-                with _errstate():
+                with np.errstate(all="ignore"):
                     arrays = program.forward(*tensors)
             finally:
                 mode.enabled = enabled
@@ -272,7 +281,7 @@ class Compiled:
                 made.append(t)
                 outputs.append(recorder.value(t._a, t, "the result"))
         nodes = recorder.nodes
-        wanted = [i for i, t in enumerate(made) if t._requires and t._node is not None and not _used_up(t._node)]
+        wanted = [i for i, t in enumerate(made) if t._requires and t._node is not None and not recorder.walked(t._node)]
         ran_backward = any(n.kind in ("rule", "accumulate") for n in nodes)
         if not wanted or ran_backward:
             if wanted and ran_backward:
@@ -298,10 +307,6 @@ class Compiled:
         program = Program(recorder, inputs, outputs, after, roots, sought)
         program.roots = wanted  # type: ignore[attr-defined]
         return _Entry(program, guards, structure, results, leaves)
-
-
-def _used_up(node: Any) -> bool:
-    return node._saved is FREED or node._output is FREED
 
 
 class _Ended(Op):
@@ -348,19 +353,13 @@ def _leaves(roots: list[Any], tensors: list[Any], recorder: Recorder) -> tuple[l
     return places, goals
 
 
-_disabled = False
-
-
-def _errstate() -> Any:
-    return np.errstate(all="ignore")
-
-
-def _apply_replayed(program: Any, tensors: tuple, leaves: list[Any]) -> tuple:
+def _apply_replayed(program: Any, tensors: list[Any], leaves: list[Any]) -> list[Any]:
     """Run the forward program with gradients off inside, and leave one node for all of it."""
     ctx = _new(Replayed)
     mode.enabled = False
     try:
-        arrays, kept = program.forward(*tensors)
+        with np.errstate(all="ignore"):
+            arrays, kept = program.forward(*tensors)
     finally:
         mode.enabled = True
     ctx.recording = True
@@ -372,12 +371,12 @@ def _apply_replayed(program: Any, tensors: tuple, leaves: list[Any]) -> tuple:
         if a.ndim > 1 and not a.flags.c_contiguous:
             t._hidden = True
         results.append(t)
-    ctx._attach((None, None, *leaves))
+    ctx._attach(tuple(leaves))
     ctx._outputs = tuple((a.shape, a.dtype) for a in arrays)
     for i, t in enumerate(results):
         if i in wanted:
             t._node, t._index, t._requires = ctx, i, True
-    return tuple(results)
+    return results
 
 
 class OptimizedModule(Module):
@@ -396,6 +395,15 @@ class OptimizedModule(Module):
         """The compiled call."""
         return self.__dict__["_compiled"](*args, **kwargs)
 
+    def __getitem__(self, key: Any) -> Any:
+        return self._modules["_orig_mod"][key]  # type: ignore[index]
+
+    def __len__(self) -> int:
+        return len(self._modules["_orig_mod"])  # type: ignore[arg-type]
+
+    def __bool__(self) -> bool:
+        return True
+
     def train(self, mode: bool = True) -> Any:
         """Set the mode of the module itself."""
         self._modules["_orig_mod"].train(mode)  # type: ignore[union-attr]
@@ -413,4 +421,4 @@ class OptimizedModule(Module):
         )
 
 
-__all__ = ["Compiled", "OptimizedModule"]
+__all__ = ["Compiled", "OptimizedModule", "state"]

@@ -129,6 +129,7 @@ class Guards:
         elif isinstance(content, Tensor):
             self.terms.append(f"{place} is {self._name(content)}")
         elif not isinstance(content, (types.ModuleType, type)):
+            self.terms.append(f"{place} is {self._name(content)}")
             self.reach(content, depth + 1)
 
 

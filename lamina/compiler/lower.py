@@ -269,8 +269,8 @@ class Linear(Lowering):
 @lowers(linalg.MatMul)
 class MatMul(Lowering):
     def fits(self) -> bool:
-        x, y = self.node.inputs[:2]
-        return _floats(self.node) and x.array.ndim == y.array.ndim and x.array.shape[:-2] == y.array.shape[:-2] and x.array.size > 0
+        x, y = (v.array.shape for v in self.node.inputs[:2])
+        return _floats(self.node) and len(x) == len(y) and x[:-2] == y[:-2] and self.x.array.size > 0
 
     def reads(self) -> Iterator[Value]:
         x, y = self.node.inputs[:2]
@@ -319,7 +319,7 @@ class Relu(Lowering):
     def call(self, source: Any) -> None:
         x, a = self.x, source.array(self.x)
         if x.array.size < min(k.relu.min_size, 8192):
-            out = f", {a}" if spare(source, x, self.y) else ""
+            out = f", out={a}" if spare(source, x, self.y) else ""
             set_fresh(source, self.y, f"{source.bind(np.maximum)}({a}, {source.bind(x.array.dtype.type(0), 'zero')}{out})")
         else:
             set_fresh(source, self.y, f"{function(source, k.relu, x.array.size)}({a})")
@@ -471,7 +471,7 @@ class Binary(Lowering):
         if size < kernel.min_size and isinstance(kernel.reference, np.ufunc):
             for v in (x, y):
                 if isinstance(v, Value) and spare(source, v, out):
-                    into = f", {source.array(v)}"
+                    into = f", out={source.array(v)}"
                     break
         set_fresh(source, out, f"{function(source, kernel, size)}({', '.join(texts)}{into})")
         if not out.array.ndim:
@@ -511,10 +511,14 @@ class Mul(Binary):
                 yield self.node.inputs[1 - i]
 
     def rule(self, source: Any, node: Node) -> None:
-        for i in (0, 1):
-            out = made_by(node, i)
+        outs = made_by(node, 0), made_by(node, 1)
+        for i, out in enumerate(outs):
             if out is not None:
+                if i == 0 and outs[1] is not None:
+                    node.inputs[0].uses += 1  # the other product needs it, too
                 self.apply(source, k.mul, out, node.inputs[0], self.node.inputs[1 - i])
+                if i == 0 and outs[1] is not None:
+                    node.inputs[0].uses -= 1
 
 
 @lowers(reduction.Sum)

@@ -148,6 +148,7 @@ class Recorder:
         self.contexts: dict[int, Node] = {}
         self.kept: list[Any] = []  # so that no id is used twice
         self.failure: NotRecordable | None = None
+        self.ran: set[int] = set()  # nodes whose rules ran
         self.hidden: dict[int, tuple[Any, ndarray]] = {}  # tensors that lie otherwise than they say, with their arrays
         before = [o for o in gc.get_objects() if isinstance(o, Variable)]
         self.before = {id(t._a): t for t in before if hasattr(t, "_a")}
@@ -172,6 +173,12 @@ class Recorder:
         """Declare an array that was made of no tensor's numbers."""
         if id(array) not in self.values:
             self.new("constant", array)
+
+    def look(self, x: Any, why: str) -> None:
+        """What follows depends on a tensor's numbers: fine only if they are constant."""
+        known = self.find(x._a, x)
+        if not self.depth and (known is None or known.kind != "constant"):
+            self.refuse(f"Python looks at the numbers of a tensor ({why})")
 
     def find(self, array: ndarray, tensor: Any = None) -> Value | None:
         """The value of an array, if it is known or was there before the call."""
@@ -280,6 +287,10 @@ class Recorder:
                 del self.hidden[key]
                 self.kernel(kernels.contiguous, (a,), {}, x._a)
 
+    def walked(self, node: Any) -> bool:
+        """Whether the rule of a node has run, and with it all that it saved is gone."""
+        return id(node) in self.ran
+
     def call(self, cls: type, template: tuple, result: Any) -> None:
         """An operation ran."""
         if isinstance(result, tuple):
@@ -288,6 +299,8 @@ class Recorder:
             context = result._node
         if context is not None and type(context) is not cls:
             context = None  # an operation that hands its input through
+        if cls.__name__ == "Index" and any(v.array.dtype.kind == "b" for v in values_in(template[1])):
+            self.refuse("the shape of a tensor that is indexed with a mask depends on the mask's numbers")
         settings = {"recording": context is not None, "single": not isinstance(result, tuple), "used": False}
         if context is not None:
             settings["edges"] = tuple([e is not None or None for e in context.edges])
@@ -301,6 +314,7 @@ class Recorder:
     def rule(self, context: Op, template: tuple, result: tuple) -> None:
         """A gradient rule ran on a node of the graph."""
         step = self.contexts.get(id(context))
+        self.ran.add(id(context))
         name = type(context).__name__
         if step is None and not isinstance(context, CopySlices):
             kind = "a custom autograd.Function" if name == "FunctionCtx" else f"{name}, made before the call,"
@@ -357,6 +371,7 @@ class Recorder:
 _recording = threading.RLock()
 _LOOKS = ("item", "tolist", "numpy", "__array__", "__bool__", "__int__", "__float__", "__complex__", "__index__", "__contains__",
           "__format__", "__repr__", "__str__")  # fmt: skip
+_OF_ANY_SIZE = ("nonzero", "unique", "unique_consecutive", "bincount", "masked_select")
 _DRAWS = ("uniform_", "normal_", "bernoulli_", "exponential_", "cauchy_", "geometric_", "log_normal_", "random_")
 
 
@@ -434,9 +449,7 @@ def _watched_look(plain: Any, name: str) -> Any:
     def look(self: Any, *args: Any, **kwargs: Any) -> Any:
         recorder = active()
         if recorder is not None:
-            known = recorder.find(self._a, self)
-            if known is None or known.kind != "constant":
-                recorder.refuse(f"Python looks at the numbers of a tensor ({name})")
+            recorder.look(self, name)
         return plain(self, *args, **kwargs)
 
     return look
@@ -507,11 +520,10 @@ def _watched_walk(plain: Any) -> Any:
 
 
 def _steppers() -> list[type]:
-    """The classes with a ``step`` of their own that changes parameters or settings: optimizers and schedulers."""
-    found, todo = [], [Optimizer]
+    """The schedulers with a ``step`` of their own, which changes settings; that of optimizers tells the recorder itself."""
+    found: list[type] = []
     schedulers = sys.modules.get("lamina.optim.lr_scheduler")
-    if schedulers is not None:
-        todo += [getattr(schedulers, name) for name in ("LRScheduler", "ReduceLROnPlateau") if hasattr(schedulers, name)]
+    todo = [schedulers.LRScheduler, schedulers.ReduceLROnPlateau] if schedulers is not None else []
     while todo:
         cls = todo.pop()
         todo.extend(cls.__subclasses__())
@@ -586,8 +598,12 @@ def _watched_draw(plain: Any) -> Any:
 
 
 def _watched_kernel(kernel: Any, args: tuple, kwargs: dict, result: Any) -> None:
-    recorder = active()
-    if recorder is not None:
+    recorder = mode.recorder
+    if recorder is None:
+        return
+    if kernel.name in _OF_ANY_SIZE:
+        recorder.refuse(f"the shape of what {kernel.name} gives depends on the numbers")
+    elif not recorder.depth:
         recorder.kernel(kernel, args, kwargs, result)
 
 

@@ -18,6 +18,8 @@ from lamina.autograd.graph import (
     Variable,
     bump,
     check_writable,
+    constant,
+    look,
     mode,
     overwrite,
     record_write,
@@ -110,9 +112,9 @@ def _as_tensor(i: Any) -> Any:
         raise TypeError(f"a tensor cannot be indexed with a str: {i!r}")
     if isinstance(i, (list, tuple, range)):
         if any(isinstance(j, Variable) for j in i):
-            i = [j._a.item() if isinstance(j, Variable) else j for j in i]
+            i = [j.item() if isinstance(j, Variable) else j for j in i]
         a = np.array(i)
-        return wrap(a.astype(np.int64) if not a.size and a.dtype.kind in "fV" else a)
+        return wrap(constant(a.astype(np.int64) if not a.size and a.dtype.kind in "fV" else a))
     if isinstance(i, np.ndarray):
         return wrap(i)
     raise IndexError(
@@ -178,6 +180,7 @@ def parse(shape: tuple[int, ...], index: Any) -> tuple[tuple | None, tuple]:
         kind, size = i._a.dtype.kind, i._a.itemsize
         if kind == "u" and size == 1 or kind == "b":
             if i._a.ndim == 0:
+                look(i, "an index")
                 i = bool(i._a)
             elif kind == "u":
                 warnings.warn(
@@ -192,6 +195,7 @@ def parse(shape: tuple[int, ...], index: Any) -> tuple[tuple | None, tuple]:
                 f"{SCALAR_NAME[BY_NUMPY[i._a.dtype]]}"
             )
         elif i._a.ndim == 0:
+            look(i, "an index")
             i = int(i._a)
         elif size < 4:
             raise IndexError(
@@ -249,7 +253,7 @@ def parse(shape: tuple[int, ...], index: Any) -> tuple[tuple | None, tuple]:
             advanced.append(i)
         else:  # True or False: a new dimension of size 1 or 0
             basic.append(None)
-            advanced.append(wrap(np.zeros(1 if i else 0, np.int64)))
+            advanced.append(wrap(constant(np.zeros(1 if i else 0, np.int64))))
             trivial = False
     while advanced and advanced[-1] is None:
         advanced.pop()
@@ -429,9 +433,9 @@ def setitem(x: Any, index: Any, value: Any) -> None:
         if not isinstance(value, _NUMBER):
             raise TypeError(f"can't assign a {_type_of(value)} to a {type_name(x._a)}")
         if x._a.dtype == np.float16 and not isinstance(value, (complex, np.complexfloating)):
-            value = wrap(k.cast(np.array(value, np.float64), x._a.dtype))  # here, as in PyTorch, too much is infinite
+            value = wrap(constant(k.cast(np.array(value, np.float64), x._a.dtype)))  # here, as in PyTorch, too much is infinite
         else:
-            value = wrap(number(value, x._a.dtype))
+            value = wrap(constant(number(value, x._a.dtype)))
     kind = type(index)
     if kind is int or kind is slice:
         target, advanced = getitem(x, index), ()

@@ -111,11 +111,29 @@ class Module(HookMethods, StateMethods):
             or _hooks.global_forward_pre_hooks
             or _hooks.global_backward_hooks
             or _hooks.global_backward_pre_hooks
+            or self._compiled_call_impl is not None
         ):
             return self.forward(*args, **kwargs)
+        if self._compiled_call_impl is not None:
+            return self._compiled_call_impl(*args, **kwargs)
+        return _hooks.call_with_hooks(self, args, kwargs)
+
+    def _call_uncompiled(self, *args: Any, **kwargs: Any) -> Any:
         return _hooks.call_with_hooks(self, args, kwargs)
 
     __call__: Callable[..., Any] = _call_impl
+
+    _compiled_call_impl: Callable[..., Any] | None = None
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile this module's calls, in place; the arguments are those of :func:`lamina.compile`."""
+        from lamina.compiler import compile as compile_
+        from lamina.compiler.compiled import Compiled
+
+        compiled = compile_(self._call_uncompiled, *args, **kwargs)
+        if isinstance(compiled, Compiled):
+            compiled.owner = self
+            self.__dict__["_compiled_call_impl"] = compiled
 
     # -- registration ----------------------------------------------------------------------------------------
 
