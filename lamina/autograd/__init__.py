@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.autograd import functional, graph
+from lamina.autograd import functional, graph, profiler
 from lamina.autograd.anomaly import detect_anomaly, set_detect_anomaly
 from lamina.autograd.function import Function, FunctionCtx, once_differentiable
 from lamina.autograd.grad_mode import (
@@ -20,5 +20,5 @@ from lamina.autograd.walk import backward, grad
 __all__ = [
     "Function", "FunctionCtx", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad",
     "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled", "no_grad",
-    "once_differentiable", "set_detect_anomaly", "set_grad_enabled",
+    "once_differentiable", "profiler", "set_detect_anomaly", "set_grad_enabled",
 ]  # fmt: skip
