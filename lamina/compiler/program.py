@@ -18,6 +18,7 @@ from lamina.autograd import walk
 from lamina.autograd.graph import Version, bump
 from lamina.compiler import lower
 from lamina.compiler.record import Node, NotRecordable, Raw, Recorder, Value, values_in
+from lamina.compiler.steps import QuickStep
 from lamina.engine import kernels
 
 ndarray = np.ndarray
@@ -264,6 +265,9 @@ class Source:
 
     def _whole(self, node: Node) -> None:
         args, kwargs = node.inputs
+        if getattr(node.what, "hooked", False) and len(args) == 1 and not kwargs and QuickStep.fits(args[0]):
+            self.line(f"{self.bind(QuickStep(args[0]), 'step')}()")
+            return
         text = ", ".join([self.argument(a) for a in args] + [f"{k}={self.argument(v)}" for k, v in kwargs.items()])
         new = [out for out in node.outputs if isinstance(out, Value) and out.kind == "made" and out.node is node]
         call = f"{self.bind(node.what, 'whole')}({text})"
