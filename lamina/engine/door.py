@@ -173,7 +173,7 @@ def counts() -> dict[str, tuple[int, int, int]]:
 
 @contextlib.contextmanager
 def usage() -> Iterator[Usage]:
-    """Count the engine calls of a ``with`` block; the yielded :class:`Usage` is filled when the block ends."""
+    """Count the engine calls of a ``with`` block; the yielded ``Usage`` is filled when the block ends."""
     before, used = counts(), Usage()
     yield used
     for name, after in counts().items():
