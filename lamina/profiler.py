@@ -9,8 +9,8 @@ Each operation, gradient rule and kernel that runs in the block, in any thread, 
 optimizers, batches of data loaders and what :class:`record_function` names. `prof.key_averages().table()` shows calls,
 times, memory and the engine; `prof.export_chrome_trace("trace.json")` writes what chrome://tracing shows. Operations have
 the names of PyTorch's profiler where it has one ("aten::relu"), kernels that of their engine ("onednn::conv",
-"reference::exp"). Nothing is measured, or slower, outside of the block; within it small operations take the general way
-instead of the short one, so they look slower than they are.
+"reference::exp"); a call that :func:`lamina.compile` replays is one event. Nothing is measured, or slower, outside of the
+block; within it small operations take the general way instead of the short one, so they look slower than they are.
 """
 
 from __future__ import annotations

@@ -313,6 +313,24 @@ def test_batches_of_data_loaders():
     assert len(seen) == 3 and seen[0].endswith(".__next__")  # the third finds the end
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's, where a recording looks at all objects that there are
+def test_compiled_calls():
+    model, x = nn.Sequential(nn.Linear(8, 8), nn.ReLU()), lamina.rand(4, 8)
+    compiled = lamina.compile(model)
+    with profile() as prof:
+        first = compiled(x)  # which is recorded, and seen
+    assert keys(prof).count("aten::linear") == 1 == keys(prof).count("aten::relu")
+    with profile() as prof:
+        second = compiled(x)
+    assert keys(prof) == ["Torch-Compiled Region"]
+    assert (first == second).all() and (model(x) == second).all()
+    assert summary_of(compiled) == summary_of(model) == 72
+
+
+def summary_of(model):
+    return lamina.summary(model, (4, 8), verbose=0).total_params
+
+
 # -- threads and errors ------------------------------------------------------------------------------------------------
 
 

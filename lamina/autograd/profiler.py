@@ -327,6 +327,15 @@ class _Recorder:
 
             self.swap(loaders._Iterator, "__next__", next_batch)
 
+        compiled = sys.modules.get("lamina.compiler.compiled")
+        if compiled is not None:  # a replay calls kernels by itself, so it is one event
+            plain_replay = compiled.Compiled._replay
+
+            def replay(program: Any, *args: Any) -> Any:
+                return self.around("Torch-Compiled Region", "op", functools.partial(plain_replay, program), args, {})
+
+            self.swap(compiled.Compiled, "_replay", replay)
+
     def swap(self, owner: Any, name: str, value: Any) -> None:
         """Replace an attribute until the recorder is removed."""
         before = vars(owner)[name]
