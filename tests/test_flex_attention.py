@@ -11,7 +11,6 @@ from support import assert_same, compare, need_torch, same_error
 import lamina
 from lamina.nn.attention import SDPBackend, _cur_sdpa_kernel_backends, flex_attention, sdpa_kernel
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # PyTorch's, that it is not compiled
 
 
@@ -35,7 +34,10 @@ SCORES = {
     "alibi": lambda s, b, h, q, kv: s - (h + 1) * (q - kv).abs() * 0.05,
     "softcap": lambda s, b, h, q, kv: (s / 2).tanh() * 2,
 }
-MASKS = {"none": None, "causal": causal, "by head": lambda b, h, q, kv: (q - kv).abs() <= h + b, "empty rows": lambda b, h, q, kv: q > 4}
+MASKS = {
+    "none": None, "causal": causal, "by head": lambda b, h, q, kv: (q - kv).abs() <= h + b,
+    "empty rows": lambda b, h, q, kv: q > 4,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("score", SCORES)

@@ -24,8 +24,7 @@ from lamina.serialization import archive
 def test_settings_of_save():
     for protocol in (2, 3, pickle.HIGHEST_PROTOCOL):
         assert saved([1], pickle_protocol=protocol) == saved([1])
-    for wrong in ({"pickle_protocol": 1}, {"pickle_protocol": 99}, {"pickle_protocol": "2"}, {"pickle_module": io},
-                  {"_use_new_zipfile_serialization": False}):  # fmt: skip
+    for wrong in ({"pickle_protocol": 1}, {"pickle_protocol": 99}, {"pickle_protocol": "2"}, {"pickle_module": io}):
         with pytest.raises(ValueError):
             saved([1], **wrong)
     with pytest.raises(AttributeError, match="'write' attribute"):
@@ -34,10 +33,11 @@ def test_settings_of_save():
 
 def test_settings_of_load(tmp_path):
     data = saved([1])
-    for right in ({"weights_only": True}, {"weights_only": None}, {"mmap": False}, {"pickle_module": None}):
+    for right in ({"weights_only": True}, {"weights_only": None}, {"mmap": False}, {"pickle_module": None},
+                  {"weights_only": False}, {"weights_only": False, "pickle_module": pickle}, {"encoding": "ascii"}):  # fmt: skip
         assert lamina.load(io.BytesIO(data), **right) == [1]
-    with pytest.raises(ValueError, match="weights_only=False"):
-        lamina.load(io.BytesIO(data), weights_only=False)
+    with pytest.raises(TypeError, match="no settings of pickle"):
+        lamina.load(io.BytesIO(data), fix_imports=False)
     with pytest.raises(RuntimeError, match="pickle_module"):
         lamina.load(io.BytesIO(data), pickle_module=pickle)
     with pytest.raises(ValueError, match="file path"):

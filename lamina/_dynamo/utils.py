@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lamina._dynamo import is_compiling
-
-__all__ = ["is_compile_supported", "is_compiling"]
+__all__ = ["is_compile_supported"]
 
 
 def is_compile_supported(device_type: Any) -> bool:

@@ -101,8 +101,8 @@ is_gloo_available = is_mpi_available = is_nccl_available = is_ucc_available = is
 def _refuser(name: str) -> Callable[..., Any]:
     def function(*args: Any, **kwargs: Any) -> Any:
         raise ValueError(
-            f"distributed.{name}(): there is no process group, as lamina runs in one process. Ask is_available() or is_initialized() "
-            "first"
+            f"distributed.{name}(): there is no process group, as lamina runs in one process. Ask is_available() or "
+            "is_initialized() first"
         )
 
     function.__name__ = function.__qualname__ = name

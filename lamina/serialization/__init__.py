@@ -11,7 +11,8 @@ A checkpoint is a zip archive: ``data.pkl`` is a pickle of the object, in which 
 ``names``      the names that a pickle may use, and what they do
 ``storage``    the memory of tensors, on both sides
 ``archive``    the zip archive, on both sides
-``legacy``     the format before PyTorch 1.6, for reading
+``legacy``     the format before PyTorch 1.6, on both sides
+``trusted``    what the caller trusts besides data
 ``hub``        the safetensors format, through its own package
 =============  ===========================================================================================
 """
@@ -19,8 +20,12 @@ A checkpoint is a zip archive: ``data.pkl`` is a pickle of the object, in which 
 from __future__ import annotations
 
 from lamina.serialization.hub import load_safetensors, save_safetensors
-from lamina.serialization.loading import load
+from lamina.serialization.loading import get_unsafe_globals_in_checkpoint, load
 from lamina.serialization.saving import save
 from lamina.serialization.storage import Storage
+from lamina.serialization.trusted import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 
-__all__ = ["Storage", "load", "load_safetensors", "save", "save_safetensors"]
+__all__ = [
+    "Storage", "add_safe_globals", "clear_safe_globals", "get_safe_globals", "get_unsafe_globals_in_checkpoint", "load",
+    "load_safetensors", "safe_globals", "save", "save_safetensors",
+]  # fmt: skip

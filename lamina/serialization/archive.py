@@ -37,6 +37,18 @@ class Record(NamedTuple):
 # -- writing -------------------------------------------------------------------------------------------------------
 
 
+def write_all(write: Callable[[Any], Any], data: Any) -> int:
+    """Hand all of ``data`` to a ``write`` function, and say how many bytes these are."""
+    view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+    size = len(view)
+    while len(view):
+        written = write(view)
+        if not isinstance(written, int):  # an object that takes all and does not count
+            break
+        view = view[written:]  # an unbuffered file may take a part
+    return size
+
+
 class Writer:
     """Writes records one after the other through a ``write`` function; it never seeks."""
 
@@ -48,13 +60,7 @@ class Writer:
         self._entries: list[tuple[bytes, int, int, int]] = []
 
     def _put(self, data: Any) -> None:
-        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        self._at += len(view)
-        while len(view):
-            written = self._write(view)
-            if not isinstance(written, int):  # an object that takes all and does not count
-                return
-            view = view[written:]  # an unbuffered file may take a part
+        self._at += write_all(self._write, data)
 
     def add(self, name: str, data: Any) -> None:
         """Append a record of ``data``, any object with the buffer protocol."""

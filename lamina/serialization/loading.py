@@ -3,35 +3,38 @@
 from __future__ import annotations
 
 import os
+import pickle
+import pickletools
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 
-from lamina.serialization import legacy
+from lamina.serialization import legacy, trusted
 from lamina.serialization.archive import Reader
 from lamina.serialization.machine import Machine
-from lamina.serialization.names import check_again, storage_facts
+from lamina.serialization.names import ALLOWED, check_again, storage_facts
 from lamina.serialization.storage import CallersError, Relocate, Storage, relocator, shown
 
 
 def load(
-    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = True, mmap: bool | None = None
+    f: Any, map_location: Any = None, pickle_module: Any = None, *, weights_only: bool | None = None, mmap: bool | None = None,
+    **pickle_load_args: Any,
 ) -> Any:  # fmt: skip
     """Load what ``torch.save`` or :func:`lamina.save` wrote: tensors, numbers, strings, and containers of them.
 
-    No code runs from the file and nothing is imported: what is not data is refused (as ``weights_only=True`` does in
-    PyTorch, which is the only way here). Tensors that shared memory share it again.
+    No code runs from the file and nothing is imported: what is not data is refused, by its name, whatever ``weights_only`` says
+    (:func:`lamina.serialization.add_safe_globals` lets files name more). Tensors that shared memory share it again.
 
     Args:
         f: a path, or a file open for reading bytes that can seek, read from where it stands.
         map_location: where tensors go, as in PyTorch: a device, a string, a dict from saved to new devices, or a function
             of a storage and its saved device. Files saved from a GPU need ``map_location="cpu"``.
-        pickle_module: must be ``None``: lamina has its own reader.
-        weights_only: must be ``True`` (or ``None``).
+        pickle_module: ``None``, or with ``weights_only=False`` Python's ``pickle``, which is not used: lamina has its own reader.
+        weights_only: of no effect, since only data is loaded in any case.
         mmap: map the tensors' memory from the file at ``f`` (a path) instead of reading it. Pages are read when they are
             used; writing to a tensor does not change the file; the checksums are not looked at.
 
@@ -40,7 +43,7 @@ def load(
         RuntimeError: the file is damaged, cut off, compressed, or of the other byte order; a tensor does not fit its
             storage, has a dtype that lamina lacks, or is to go to another device than the CPU.
         EOFError: the file is empty, or a pickle in it has no end.
-        ValueError: ``mmap`` without a path, or ``weights_only=False``.
+        ValueError: ``mmap`` without a path.
 
     >>> import io, lamina
     >>> file = io.BytesIO()
@@ -49,13 +52,12 @@ def load(
     >>> lamina.load(file)
     {'weight': tensor([1., 1.])}
     """
-    if pickle_module is not None:
+    if pickle_module is not None and (weights_only is not False or pickle_module is not pickle):
         raise RuntimeError("lamina.load has its own reader and never runs a pickle module: leave pickle_module=None")
-    if weights_only is not None and not weights_only:
-        raise ValueError(
-            "lamina.load never runs code from a file, so weights_only=False is not possible; files that hold a state_dict() load "
-            "with the default. Others must be saved anew from PyTorch as a state_dict()"
-        )
+    encoding = pickle_load_args.pop("encoding", "utf-8")
+    if pickle_load_args or encoding not in ("utf-8", "ascii"):
+        given = sorted(pickle_load_args)
+        raise TypeError(f"lamina.load has no settings of pickle but encoding='utf-8', got {encoding!r} and {given}")
     relocate = relocator(map_location)
     try:
         if isinstance(f, (str, os.PathLike)):
@@ -136,6 +138,36 @@ def _load_archive(archive: Reader, name: str, relocate: Relocate, mapped: np.nda
     program = archive.read("data.pkl").tobytes()
     with _naming(name):
         return Machine(program, persistent).run()
+
+
+def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
+    """The names in a file (of the zip format) that stand for nothing that :func:`load` makes or was told to trust.
+
+    Raises:
+        RuntimeError: the file is damaged or no zip archive.
+        UnpicklingError: its pickle is malformed.
+    """
+    with open(f, "rb") if isinstance(f, (str, os.PathLike)) else nullcontext(f) as file:
+        program = Reader(file, _name(file)).read("data.pkl").tobytes()
+    found: dict[str, None] = {}
+    texts: list[str] = []  # the latest strings on the way: the last two name a STACK_GLOBAL
+    memo: dict[int, str] = {}
+    try:
+        argument: Any
+        for code, argument, _ in pickletools.genops(program):
+            if code.name == "GLOBAL":
+                found[argument.replace(" ", ".", 1)] = None
+            elif code.name == "STACK_GLOBAL":
+                found[".".join(texts[-2:])] = None
+            elif code.name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
+                memo[len(memo) if argument is None else argument] = texts[-1] if texts else ""
+            elif code.name in ("BINGET", "LONG_BINGET"):
+                texts = [*texts[-1:], memo.get(argument, "")]
+            elif isinstance(argument, str):
+                texts = [*texts[-1:], argument]
+    except (ValueError, IndexError, EOFError) as error:
+        raise UnpicklingError(f"malformed pickle: {error}") from error
+    return sorted(path for path in found if path not in ALLOWED and trusted.look_up(path) is None)
 
 
 @contextmanager

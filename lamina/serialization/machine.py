@@ -16,17 +16,19 @@ from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import Any
 
+from lamina._sparse import SparseTensor
 from lamina._tensor import _BOOKKEEPING, Tensor
-from lamina.serialization import names
+from lamina.serialization import names, trusted
 from lamina.serialization.names import Call, StorageType
-from lamina.serialization.storage import Storage
+from lamina.serialization.storage import CallersError, Storage
+from lamina.serialization.trusted import Trusted
 
 _MAX_NAME = 512  # bytes of a global's module or name
 _MAX_SAME_HASH = 32  # different keys with one hash: no data have that, but a file made to be slow does
 _PLAIN_KEYS = frozenset((str, bytes, bool, type(None)))  # Python protects these against chosen collisions
 _MAPPINGS = (dict, OrderedDict, Counter)
 _LEAVES = frozenset((str, int, float, bytes, bool, type(None)))
-_INSIDE = (Call, StorageType, Storage)  # what the machine handles and data cannot contain
+_INSIDE = (Call, StorageType, Storage, Trusted)  # what the machine handles and data cannot contain
 
 
 class Machine:
@@ -163,6 +165,9 @@ class Machine:
     def reduce(self) -> None:
         """Call one of the allowed names."""
         arguments, function = self.pop(), self.pop()
+        if isinstance(function, Trusted):
+            self.stack.append(self.call_trusted(function.object, arguments))
+            return
         if not isinstance(function, Call) or function is names.TENSOR:
             raise UnpicklingError(f"a call of something that is not to be called: {type(function).__name__}")
         if type(arguments) is not tuple:
@@ -174,9 +179,32 @@ class Machine:
             arguments = (self.check_key, *arguments)
         self.stack.append(function.function(*arguments))
 
+    def call_trusted(self, function: Any, arguments: Any) -> Any:
+        """Call what the user of ``load`` trusts; its own errors are the user's."""
+        names.expect(arguments, tuple, "the arguments of a call")
+        given = [a.object if isinstance(a, Trusted) else a for a in arguments]
+        for argument in given:
+            self.check_result(argument)
+        try:
+            return function(*given)
+        except Exception as error:
+            raise CallersError(error) from error
+
+    def new_object(self) -> None:
+        """An object of a class that the user of ``load`` trusts."""
+        arguments, kind = self.pop(), self.pop()
+        if not isinstance(kind, Trusted) or not isinstance(kind.object, type):
+            raise UnpicklingError("an object of a class that is not to be made")
+        names.expect(arguments, tuple, "the arguments of a call")
+        self.stack.append(self.call_trusted(kind.object.__new__, (kind, *arguments)))
+
     def build(self) -> None:
         """The attributes of a container; a state dict has its ``_metadata`` there."""
         state = self.pop()
+        if self.stack and type(self.stack[-1]) is not OrderedDict and trusted.trusts(type(self.stack[-1])):
+            self.check_result(state)
+            self.call_trusted(_set_state, (self.stack[-1], state))
+            return
         if type(state) is dict:
             self.pay(len(state))
         names.set_attributes(self.target((OrderedDict,), "attributes"), state)
@@ -223,6 +251,8 @@ class Machine:
             if kind in _LEAVES or id(x) in seen:
                 continue
             seen.add(id(x))
+            if kind is SparseTensor:
+                continue
             if kind in _MAPPINGS:
                 todo.extend(x)
                 todo.extend(x.values())
@@ -230,6 +260,20 @@ class Machine:
                 todo.extend(x)
             if kind is OrderedDict or isinstance(x, Tensor):
                 todo.extend(value for name, value in vars(x).items() if name not in _BOOKKEEPING)
+
+
+def _set_state(target: Any, state: Any) -> None:
+    """What Python's pickle does with the state of an object."""
+    if hasattr(target, "__setstate__"):
+        target.__setstate__(state)
+        return
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    if state:
+        target.__dict__.update(state)
+    for name, value in (slots or {}).items():
+        setattr(target, name, value)
 
 
 # -- the opcodes ---------------------------------------------------------------------------------------------------
@@ -314,6 +358,7 @@ _CODES: dict[bytes, Callable[[Machine], Any]] = {
     b"\x93": _stack_global,
     b"R": Machine.reduce,
     b"b": Machine.build,
+    b"\x81": Machine.new_object,
     b"Q": Machine.persist,
 }
 OPERATIONS = {code[0]: operation for code, operation in _CODES.items()}

@@ -8,18 +8,16 @@ from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from lamina import _dtypes
 from lamina._dtypes import Size, device, dtype
+from lamina._sparse import sparse_coo_tensor
 from lamina._tensor import _BOOKKEEPING, Tensor
 from lamina.nn.parameter import Buffer, Parameter
-from lamina.serialization.storage import Storage, shown
-
-# The class that PyTorch names for memory of a dtype; the younger dtypes have none and lie in untyped memory.
-STORAGES = {
-    "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage",
-    "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage", "uint8": "ByteStorage",
-    "bool": "BoolStorage", "complex64": "ComplexFloatStorage", "complex128": "ComplexDoubleStorage",
-}  # fmt: skip
+from lamina.serialization import trusted
+from lamina.serialization.storage import STORAGES, Storage, shown
+from lamina.serialization.trusted import Trusted
 
 
 class StorageType(NamedTuple):
@@ -149,16 +147,49 @@ def _rebuild_from_type(rebuild: Any, kind: Any, arguments: Any, state: Any) -> A
     """A tensor that had attributes of its own; a buffer is one."""
     if not isinstance(rebuild, Call) or rebuild.function not in (_rebuild_tensor, _rebuild_with_dtype):
         raise UnpicklingError("a tensor with attributes must be made by one of the functions that make tensors")
-    if kind is not TENSOR:
-        raise UnpicklingError("a tensor of a class of its own: only Tensor, Parameter and Buffer can be loaded")
+    own = kind.object if isinstance(kind, Trusted) else None
+    if kind is not TENSOR and not (isinstance(own, type) and issubclass(own, Tensor)):
+        raise UnpicklingError(
+            "a tensor of a class of its own: only Tensor, Parameter and Buffer, and what add_safe_globals() was given, can be "
+            "loaded"
+        )
     expect(arguments, tuple, "a tensor's arguments")
     t = rebuild.function(*arguments)
+    if own is not None:
+        t = _as(own, t)
     if type(state) is dict and state.get("_is_buffer") is True:
         persistent: Any = state.get("persistent")
         expect(persistent, bool, "a buffer's persistence")
         t = Buffer(t, persistent=persistent)
         state = {name: value for name, value in state.items() if name not in ("_is_buffer", "persistent")}
     return set_attributes(t, state)
+
+
+def _as(kind: type, t: Any) -> Any:
+    """A tensor as one of a subclass, over the same memory."""
+    twin: Any = object.__new__(kind)
+    twin._a, twin._writes, twin._requires = t._a, t._writes, t._requires
+    return twin
+
+
+def _rebuild_sparse(layout: Any, data: Any) -> Any:
+    """A sparse tensor of indices, values and size, all of which are checked: also that what is called coalesced is so."""
+    if layout is not _dtypes.sparse_coo:
+        raise RuntimeError("the file holds a sparse tensor of a layout that lamina does not have: only sparse_coo can be loaded")
+    expect(data, tuple, "a sparse tensor's data")
+    indices, values, size, *rest = data
+    expect(indices, Tensor, "a sparse tensor's indices")
+    expect(values, Tensor, "a sparse tensor's values")
+    expect(size, Size, "a sparse tensor's size")
+    if indices.dtype is not _dtypes.int64 or any(n < 0 or n > 2**62 for n in size) or len(rest) > 1:
+        raise UnpicklingError("a sparse tensor whose indices are not int64, or whose size is no size")
+    t = sparse_coo_tensor(indices, values, size)
+    if rest and rest[0] is True:
+        sorted_places = indices._a[:, np.lexsort(indices._a[::-1])] if indices._a.size else indices._a
+        if not np.array_equal(sorted_places, indices._a) or (np.diff(indices._a, axis=1) == 0).all(0).any():
+            raise UnpicklingError("a sparse tensor that is marked as coalesced, and is not")
+        t = sparse_coo_tensor(indices, values, size, is_coalesced=True)
+    return t
 
 
 def set_attributes(target: Any, state: Any) -> Any:
@@ -214,9 +245,9 @@ def _make_device(kind: Any, index: Any = None) -> device:
 
 
 def _make_layout(name: Any) -> Any:
-    if name != "torch.strided":
-        raise UnpicklingError(f"the layout {shown(name)}: lamina's tensors are strided")
-    return _dtypes.strided
+    if name not in ("torch.strided", "torch.sparse_coo"):
+        raise UnpicklingError(f"the layout {shown(name)}: lamina's tensors are strided or sparse_coo")
+    return _dtypes.strided if name == "torch.strided" else _dtypes.sparse_coo
 
 
 def _make_set(check: Check, items: Any = ()) -> set:
@@ -257,6 +288,7 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_with_dtype,
+    "torch._utils._rebuild_sparse_tensor": _rebuild_sparse,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
     "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
@@ -298,6 +330,9 @@ def look_up(module: str, name: str) -> Any:
     found = ALLOWED.get(path)
     if found is not None:
         return found
+    own = trusted.look_up(path)
+    if own is not None:
+        return own
     if len(path) < 80 and _OTHER_DTYPE.fullmatch(path):
         raise RuntimeError(
             f"the file holds {path}, a dtype that lamina does not have yet; convert the tensors in PyTorch first, for example "
@@ -307,5 +342,6 @@ def look_up(module: str, name: str) -> Any:
         raise RuntimeError(f"the file holds a kind of tensor that lamina does not have ({path}): only dense ones can be loaded")
     raise UnpicklingError(
         f"the file names {path[:200]!r}, which is not data: lamina loads tensors, numbers, strings and containers of them, and "
-        "never runs code from a file. Save a module's state_dict() instead of the module"
+        "never runs code from a file. Save a module's state_dict() instead of the module, or, if this name is safe with any "
+        "arguments, load within lamina.serialization.safe_globals([...])"
     )

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import Size, device, dtype, layout
+from lamina._sparse import SparseTensor
 from lamina._tensor import _BOOKKEEPING, Tensor
 from lamina.autograd.graph import wrap
 from lamina.nn.parameter import Buffer, Parameter, is_lazy
-from lamina.serialization.names import STORAGES, key_cost
-from lamina.serialization.storage import Block, Part, group
+from lamina.random import Generator
+from lamina.serialization.names import key_cost
+from lamina.serialization.storage import STORAGES, Block, Part, group
 
 
 class _Refusal(Exception):
@@ -35,7 +37,8 @@ class Pickler:
 
     blocks: list[Block]
 
-    def __init__(self) -> None:
+    def __init__(self, legacy: bool = False) -> None:
+        self._legacy = legacy  # whether persistent ids are those of the format before PyTorch 1.6
         self._out: list[bytes | Part] = []
         self._memo: dict[Any, int] = {}  # id of an object, or a string or a global's name → where it is kept
         self._alive: list[Any] = []  # objects whose ids are in the memo
@@ -56,7 +59,7 @@ class Pickler:
         except RecursionError:
             raise PicklingError("lamina.save: the object is nested too deeply") from None
         self.blocks = group(self._parts)
-        out = [x if isinstance(x, bytes) else _storage_code(x) for x in self._out]
+        out = [x if isinstance(x, bytes) else _storage_code(x, self._legacy) for x in self._out]
         return b"\x80\2" + b"".join(out) + b"."
 
     # -- pieces of the program -------------------------------------------------------------------------------------
@@ -231,6 +234,19 @@ class Pickler:
         self._emit(b"tR")
         self._keep(id(t))
 
+    def _sparse(self, t: Any) -> None:
+        """Its indices, values and size."""
+        self._global("torch._utils._rebuild_sparse_tensor")
+        self._save(t.layout)
+        self._emit(b"(")
+        for part in (wrap(t._places), wrap(t._values_at)):
+            self._alive.append(part)  # its id must not be another's
+            self._save(part)
+        self._save(t.shape)
+        self._constant(t.is_coalesced())
+        self._emit(b"t\x86R")
+        self._keep(id(t))
+
     def _rebuild(self, part: Part) -> None:
         self._global(f"torch._utils._rebuild_tensor_v{2 if part.dtype.name in STORAGES else 3}")
 
@@ -283,11 +299,11 @@ def _text_code(text: str) -> bytes:
     return b"X" + struct.pack("<I", len(data)) + data
 
 
-def _storage_code(part: Part) -> bytes:
+def _storage_code(part: Part, legacy: bool) -> bytes:
     """The rest of a storage's persistent id, the opcode that looks it up, and the tensor's offset in it."""
     block = part.block
-    count = block.count if block.dtype.name in STORAGES else block.end - block.start
-    return _text_code(block.key) + _text_code("cpu") + _int_code(count) + b"tQ" + _int_code(part.offset)
+    end = b"NtQ" if legacy else b"tQ"
+    return _text_code(block.key) + _text_code("cpu") + _int_code(block.elements) + end + _int_code(part.offset)
 
 
 def _why_not(obj: Any) -> str:
@@ -295,6 +311,8 @@ def _why_not(obj: Any) -> str:
     name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
     if hasattr(obj, "state_dict"):
         hint = "save its state_dict() and load that into a new one with load_state_dict()"
+    elif isinstance(obj, Generator):
+        hint = "save its get_state()"
     elif isinstance(obj, np.generic):
         hint = "save the Python number that .item() gives"
     elif isinstance(obj, np.ndarray):
@@ -339,4 +357,5 @@ _SAVE: dict[type, Callable[[Pickler, Any], None]] = _PLAIN | {
     Tensor: Pickler._tensor,
     Parameter: Pickler._tensor,
     Buffer: Pickler._tensor,
+    SparseTensor: Pickler._sparse,
 }

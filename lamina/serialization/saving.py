@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
-from lamina.serialization.archive import Writer
+from lamina.serialization.archive import Writer, write_all
+from lamina.serialization.legacy import MAGIC, VERSION
 from lamina.serialization.pickler import Pickler
 from lamina.serialization.storage import Block
 
@@ -33,7 +34,7 @@ def save(
         pickle_module: Python's ``pickle`` or ``None``; it is not used, since lamina writes the pickle itself.
         pickle_protocol (int): the highest protocol that the file may use, from 2. It is always written in protocol 2,
             which every PyTorch reads.
-        _use_new_zipfile_serialization: must be ``True``; the format before PyTorch 1.6 can be loaded but not written.
+        _use_new_zipfile_serialization: whether the file has the format of PyTorch 1.6 and later; with ``False``, the one before.
 
     Raises:
         pickle.PicklingError: something else is in ``obj``; the message says where, and what to save instead.
@@ -44,15 +45,16 @@ def save(
         raise ValueError(f"lamina.save writes the pickle itself and cannot use pickle_module={pickle_module!r}")
     if type(pickle_protocol) is not int or not 2 <= pickle_protocol <= pickle.HIGHEST_PROTOCOL:
         raise ValueError(f"pickle_protocol must be from 2 to {pickle.HIGHEST_PROTOCOL}, got {pickle_protocol!r}")
-    if not _use_new_zipfile_serialization:
-        raise ValueError("lamina.save writes the zip format of PyTorch 1.6 only: _use_new_zipfile_serialization must be True")
     path = isinstance(f, (str, os.PathLike))
     if not path and not hasattr(f, "write"):
         raise AttributeError("expected 'f' to be string, path, or a file-like object with a 'write' attribute")
-    pickler = Pickler()
+    pickler = Pickler(legacy=not _use_new_zipfile_serialization)
     program = pickler.dump(obj)  # before any file is touched
     with replacing(os.fspath(f)) if path else nullcontext(f.write) as write:
-        _write(program, pickler.blocks, write)
+        if _use_new_zipfile_serialization:
+            _write(program, pickler.blocks, write)
+        else:
+            _write_legacy(program, pickler.blocks, write)
 
 
 def _write(program: bytes, blocks: list[Block], write: Callable[[Any], Any]) -> None:
@@ -63,6 +65,19 @@ def _write(program: bytes, blocks: list[Block], write: Callable[[Any], Any]) -> 
         archive.add(f"data/{block.key}", block.bytes())
     archive.add("version", b"3\n")
     archive.finish()
+
+
+def _write_legacy(program: bytes, blocks: list[Block], write: Callable[[Any], Any]) -> None:
+    facts = {
+        "protocol_version": VERSION, "little_endian": sys.byteorder == "little", "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }  # fmt: skip
+    for head in (MAGIC, VERSION, facts):
+        write_all(write, Pickler().dump(head))
+    write_all(write, program)
+    write_all(write, Pickler().dump([block.key for block in blocks]))
+    for block in blocks:
+        write_all(write, block.elements.to_bytes(8, sys.byteorder))
+        write_all(write, block.bytes())
 
 
 @contextmanager

@@ -16,6 +16,13 @@ from lamina import _dtypes
 from lamina._dtypes import dtype
 from lamina.autograd.graph import Version, wrap
 
+# The class that PyTorch names for memory of a dtype; the younger dtypes have none and lie in untyped memory.
+STORAGES = {
+    "float64": "DoubleStorage", "float32": "FloatStorage", "float16": "HalfStorage", "bfloat16": "BFloat16Storage",
+    "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage", "uint8": "ByteStorage",
+    "bool": "BoolStorage", "complex64": "ComplexFloatStorage", "complex128": "ComplexDoubleStorage",
+}  # fmt: skip
+
 MAX_NDIM = 64  # NumPy's
 MAX_BYTES = 2**62  # no stride or offset in bytes leaves 64 bits
 
@@ -201,6 +208,11 @@ class Block:
     def count(self) -> int:
         """How many elements it has."""
         return (self.end - self.start) // self.dtype.itemsize
+
+    @property
+    def elements(self) -> int:
+        """How many elements PyTorch counts in it: bytes, for a dtype whose storages have no class of their own."""
+        return self.count if self.dtype.name in STORAGES else self.end - self.start
 
     def bytes(self) -> np.ndarray:
         """The memory itself, not a copy."""

@@ -108,7 +108,8 @@ class BlockMask:
         padding = [(0, 0), (0, 0), (0, rows * block_size[0] - mask.shape[2]), (0, columns * block_size[1] - mask.shape[3])]
         form = (*mask.shape[:2], rows, block_size[0], columns, block_size[1])
         blocks = np.pad(mask, padding).reshape(form)
-        some, full = blocks.any((3, 5)), blocks.all((3, 5))
+        some: Any = blocks.any((3, 5))
+        full: Any = blocks.all((3, 5))
         self._some = some
         self.kv_num_blocks, self.kv_indices = _listed(some & ~full)
         self.full_kv_num_blocks, self.full_kv_indices = _listed(full)
@@ -228,6 +229,6 @@ def _check(query: Any, key: Any, value: Any, block_mask: Any, gqa: bool) -> None
         lengths = block_mask.seq_lengths
         if tuple(lengths) != (query.shape[2], key.shape[2]):
             raise ValueError(
-                f"flex_attention: block_mask is for {lengths[0]} queries and {lengths[1]} keys, and there are {query.shape[2]} and "
-                f"{key.shape[2]}"
+                f"flex_attention: block_mask is for {lengths[0]} queries and {lengths[1]} keys, and there are "
+                f"{query.shape[2]} and {key.shape[2]}"
             )
