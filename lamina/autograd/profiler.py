@@ -537,17 +537,18 @@ class profile:
         max_shapes_column_width: int = 80,
         header: str | None = None,
         top_level_events_only: bool = False,
-        time_unit: str | None = None,
     ) -> str:
         """The events as a table; see :meth:`EventList.table`."""
         return self.function_events.table(
             sort_by, row_limit, max_src_column_width, max_name_column_width, max_shapes_column_width, header,
-            top_level_events_only, time_unit,
+            top_level_events_only,
         )  # fmt: skip
 
-    def export_chrome_trace(self, path: str) -> None:
-        """Write the events as a trace that chrome://tracing and Perfetto read."""
-        self.function_events.export_chrome_trace(path)
+    def export_chrome_trace(
+        self, path: str, metadata: dict[str, Any] | None = None, use_python_export: bool = False
+    ) -> None:
+        """Write the events, and any further entries, as a trace that chrome://tracing and Perfetto read."""
+        self.function_events.export_chrome_trace(path, metadata)
 
     def export_stacks(self, path: str, metric: str = "self_cpu_time_total") -> None:
         """Write the stacks with their times, for a flame graph; needs `with_stack`."""
