@@ -84,7 +84,8 @@ class BatchNormEval(Op):
     def forward(ctx, x, weight, bias, mean, var, eps):
         ctx.save(x, weight, mean, var)
         ctx.eps = eps
-        return k.batch_norm_eval(x._a, mean._a, var._a, *(None if t is None else t._a for t in (weight, bias)), eps)
+        w, b = None if weight is None else weight._a, None if bias is None else bias._a
+        return k.batch_norm_eval(x._a, mean._a, var._a, w, b, eps)
 
     @staticmethod
     def backward(ctx, grad):
@@ -127,7 +128,10 @@ def batch_norm(
             raise ValueError("running_mean and running_var must either both be None or neither be None")
     if a.dtype.kind not in "fV":
         raise NotImplementedError(f"\"batch_norm\" not implemented for '{SCALAR_NAME[BY_NUMPY[a.dtype]]}'")
+    shape, dtype = a.shape[1:2], a.dtype
     for name, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+        if isinstance(t, Variable) and t._a.shape == shape and t._a.dtype is dtype:
+            continue
         if t is None:
             if not training and name.startswith("running"):
                 raise RuntimeError(f"{name} must be defined in evaluation mode")

@@ -23,8 +23,8 @@ from lamina.engine.memory import empty, empty_like
 from lamina.engine.reference.linalg import product
 
 from . import abi
-from .core import F32, Plan, attributes, plain_desc, plan, plans, primitive, reorder_into, spec
-from .norm import _FLAGS, _SHORT, _affine, _backward, _is_nxc, _train
+from .core import F32, Plan, plain_desc, plan, plans, primitive, reorder_into, spec
+from .norm import LARGE, _FLAGS, _SHORT, _affine, _backward, _is_nxc, _sum_with, _train, rescale
 
 ndarray = np.ndarray
 
@@ -58,15 +58,6 @@ def _layer_backward(rows: int, n: int, eps: float, flags: int) -> Plan | None:
     return plan(
         pd, abi.SRC, abi.DIFF_DST, *parameters, abi.MEAN, abi.VARIANCE, abi.DIFF_SRC, *(gradients[p] for p in parameters)
     )  # fmt: skip
-
-
-@plans
-def _sum_with(shape: tuple[int, ...]) -> Plan | None:
-    """dst = src·a + other, with a broadcast from (1, C) or (1, C, 1)."""
-    d = plain_desc(shape)
-    row = plain_desc((1, shape[1], *(1,) * (len(shape) - 2)))
-    pd = primitive("binary", abi.MUL, d, row, d, attr=attributes(("binary", abi.ADD, d)))
-    return plan(pd, abi.SRC, abi.SRC_1, abi.DST, abi.post_op_src(0))
 
 
 # -- arrays --------------------------------------------------------------------------------------------------------
@@ -231,8 +222,13 @@ def group_norm(x: ndarray, groups: int, weight: ndarray | None, bias: ndarray | 
     x = _plain(x)
     y, m, v = empty(x.shape), np.empty((n, groups), F32), np.empty((n, groups), F32)
     forward.run(x, y, m, v)
-    if weight is not None or bias is not None:
-        affine.run(y, _row(weight, c), y, np.zeros(c, F32) if bias is None else _row(bias, c))
+    if weight is None and bias is None:
+        return y, m, v
+    if length > 1 and x.size >= LARGE:
+        root = np.ones(c) if weight is None else 1 / weight.astype(np.float64)
+        if rescale(y.reshape(n, c, length), y, root, np.float64(0) if bias is None else -bias * root):
+            return y, m, v
+    affine.run(y, _row(weight, c), y, np.zeros(c, F32) if bias is None else _row(bias, c))
     return y, m, v
 
 
@@ -288,6 +284,7 @@ def group_norm_backward(
     h, hx = (_of_group(a if weight is None else a * weight, groups, length) for a in (gb, gw))
     a = -inverse * inverse * hx
     b = -a * m - inverse * h
+    slope, shift = s, b
     a, s, b = a.astype(F32), s.astype(F32), b.astype(F32)
     gx = empty_like(x)
     shape, parts = ((length, c), n) if beside else ((1, n * c, length), 1)
@@ -300,7 +297,8 @@ def group_norm_backward(
             first.run(gs[i], s[i], ys[i], b[i])
             second.run(xs[i], a[i], ys[i], ys[i])
     else:
-        first.run(grad, s, gx, b)
+        if x.size < LARGE or not rescale(grad.reshape(n, c, length), gx, 1 / slope, -shift / slope):
+            first.run(grad, s, gx, b)
         second.run(x, a, gx, gx)
     return (gx, gw.sum(0).astype(F32), gb.sum(0).astype(F32)) if affine else (gx, None, None)
 

@@ -6,7 +6,9 @@ So several rows are seen as one, (rows/k, k·C), and a large matrix is taken in 
 which saves a pass over memory as well. The fast code wants multiples of four columns in any case.
 
 Plain images (N, C, L): oneDNN's batch normalisation is slow there, its layer normalisation is not. That one gives mean
-and variance of each row (n, c) of L numbers, and what is left is one multiplication and one addition per channel.
+and variance of each row (n, c) of L numbers, and what is left is one multiplication and one addition per channel. Where no
+factor s is negative, x·s + b is the layer normalisation with a given mean of −b/s and a given variance of 1/s², which runs
+at the speed of a copy; a binary primitive takes twice as long.
 
 In both, statistics of equal shares of a channel are combined in float64, in numbers of which there are few.
 """
@@ -28,6 +30,8 @@ from . import abi
 from .core import F32, Plan, attributes, plain_desc, plan, plans, primitive, reorder_into, spec
 
 ndarray = np.ndarray
+_DOUBLE = np.dtype(np.float64)
+LARGE = 200_000  # numbers for which the parameters of rescale() are worth computing
 _FLAGS = abi.USE_SCALE | abi.USE_SHIFT
 _SHORT = 8  # plain rows below this length leave too little work per row
 _WIDE = 512  # columns that are enough for one pass over memory
@@ -78,6 +82,25 @@ def _affine(shape: tuple[int, ...], other: bool) -> Plan | None:
     between = (("binary", abi.ADD, d), ("binary", abi.MUL, row)) if other else ()
     pd = primitive("binary", abi.MUL, d, row, d, attr=attributes(*between, ("binary", abi.ADD, row)))
     return plan(pd, abi.SRC, abi.SRC_1, abi.DST, *(abi.post_op_src(i) for i in range(1 + len(between))))
+
+
+@plans
+def _sum_with(shape: tuple[int, ...]) -> Plan | None:
+    """dst = src·a + other, with a broadcast from (1, C) or (1, C, 1)."""
+    d = plain_desc(shape)
+    row = plain_desc((1, shape[1], *(1,) * (len(shape) - 2)))
+    pd = primitive("binary", abi.MUL, d, row, d, attr=attributes(("binary", abi.ADD, d)))
+    return plan(pd, abi.SRC, abi.SRC_1, abi.DST, abi.post_op_src(0))
+
+
+@plans
+def _rescaled(rows: int, length: int) -> Plan | None:
+    """dst = (src − mean)/√variance with given ones of each row."""
+    d = plain_desc((rows, length))
+    pd = primitive(
+        "layer_normalization_forward", abi.FORWARD_INFERENCE, d, d, plain_desc((rows,)), 0.0, abi.USE_GLOBAL_STATS
+    )  # fmt: skip
+    return plan(pd, abi.SRC, abi.DST, abi.MEAN, abi.VARIANCE)
 
 
 # -- arrays --------------------------------------------------------------------------------------------------------
@@ -143,7 +166,29 @@ def _vector(a: ndarray | None, columns: int, default: float) -> ndarray:
     """A parameter (C) as one plain row, repeated as often as fits."""
     if a is None:
         return np.full(columns, default, F32)
-    return np.ascontiguousarray(a if len(a) == columns else np.tile(a, columns // len(a)))
+    if len(a) == columns:
+        return np.ascontiguousarray(a)
+    y = np.empty((columns // len(a), len(a)), F32)
+    y[...] = a
+    return y.reshape(columns)
+
+
+def rescale(x: ndarray, y: ndarray, root: ndarray, mean: ndarray) -> bool:
+    """y = (x − mean)/root for plain arrays (N, C, L), with a mean and a root (C) or (N, C), in double precision.
+
+    Says whether it was done: no root may be negative, or so small or large that its square is no float32.
+    """
+    if not (np.minimum.reduce(root, axis=None) > 1e-18 and np.maximum.reduce(root, axis=None) < 1e18):
+        return False
+    n, c = x.shape[:2]
+    run = _rescaled[n * c, x.size // (n * c)]
+    if run is None:
+        return False
+    means, variances = np.empty((n, c), F32), np.empty((n, c), F32)
+    means[...] = mean
+    np.multiply(root, root, out=variances, casting="same_kind")
+    run.run(x, y, means, variances)
+    return True
 
 
 def _pooled(means: ndarray, variances: ndarray, sizes: Any = None) -> tuple[ndarray, ndarray]:
@@ -175,10 +220,19 @@ def _plain_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, eps: 
         return NotImplemented
     y, means, variances = empty_like(x), np.empty((n, c), F32), np.empty((n, c), F32)
     statistics.run(x, y, means, variances)
-    m, v = _pooled(means, variances)
-    factor, summand = (_vector(a, c, 0) for a in factor_and_summand(m, v, weight, bias, eps))
-    affine.run(x, factor, y, summand)
+    m, v = (means[0], variances[0]) if n == 1 else _pooled(means, variances)
+    if x.size < LARGE or not rescale(x, y, *_root_and_mean(m, v, weight, bias, eps)):
+        factor, summand = (_vector(a, c, 0) for a in factor_and_summand(m, v, weight, bias, eps))
+        affine.run(x, factor, y, summand)
     return y, m, v
+
+
+def _root_and_mean(m: ndarray, v: ndarray, weight: ndarray | None, bias: ndarray | None, eps: float) -> tuple[ndarray, ndarray]:
+    """What x·s + b is (x − mean)/root with, for the s and b of a normalisation, in double precision."""
+    root = np.sqrt(v + _DOUBLE.type(eps))
+    if weight is not None:
+        root /= weight
+    return root, m if bias is None else m - bias * root
 
 
 def _last_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, eps: float) -> Any:
@@ -217,6 +271,10 @@ def batch_norm_eval(
     x, plain = _settled(x)
     n, c = x.shape[:2]
     length = prod(x.shape[2:])
+    if plain and length >= _SHORT and x.size >= LARGE:
+        y = empty_like(x)
+        if rescale(x, y, *_root_and_mean(mean, var, weight, bias, eps)):
+            return y
     rows, k = n * length, 1
     while not plain and c * k < _WIDE and rows % 2 == 0:
         rows, k = rows // 2, k * 2
@@ -297,6 +355,11 @@ def _assembled(
     a = -inverse * gw / n
     s = inverse if weight is None else inverse * weight
     b = -s * (gb / n + a * mean)
+    if len(shape) == 3 and x.size >= LARGE:  # (g + b/s)·s first, then x·a·s
+        second = _sum_with[shape,]
+        if second is not None and rescale(grad.reshape(shape), gx, 1 / s, -b / s):
+            second.run(x, (a * s).astype(F32), gx, gx)
+            return gx, gw.astype(F32), gb.astype(F32)
     factor, scale, summand = (_vector(v.astype(F32), shape[1], 0) for v in (a, s, b))
     affine.run(x, factor, gx, grad, scale, summand)
     return gx, gw.astype(F32), gb.astype(F32)

@@ -126,7 +126,12 @@ class _BatchNorm(_NormBase):
         if training and not self.track_running_stats:
             mean = var = None
         use_batch = training or (mean is None and var is None)
-        result = F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, momentum, self.eps)
+        own = self._parameters
+        if "weight" in own and "bias" in own:  # quicker than by attribute
+            weight, bias = own["weight"], own["bias"]
+        else:
+            weight, bias = self.weight, self.bias
+        result = F.batch_norm(input, mean, var, weight, bias, use_batch, momentum, self.eps)
         if counts:
             count_batch(batches)
         return result
