@@ -65,14 +65,15 @@ from lamina.autograd import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from lamina.compiler import compile
 from lamina.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
+from lamina.compiler import compile
 from lamina.engine import memory
 from lamina.ops import *  # noqa: F403  # the functions of the families, by their tables
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
 from lamina import fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina._vmap import vmap  # isort: skip
 from lamina.serialization import load, save  # isort: skip
 from lamina.utils._objects import typename  # isort: skip
 from lamina.utils._summary import summary  # isort: skip

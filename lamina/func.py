@@ -1,4 +1,4 @@
-"""Modules as functions of their parameters, as in ``torch.func``."""
+"""Functions of functions, and modules as functions of their parameters, as in ``torch.func``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 
 from lamina import ops
 from lamina._tensor import Tensor
+from lamina._transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp
+from lamina._vmap import vmap
 from lamina.nn.modules.module import Module
 from lamina.nn.utils import stateless
 
-__all__ = ["functional_call", "stack_module_state"]
+__all__ = [
+    "functional_call", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "stack_module_state", "vjp", "vmap",
+]  # fmt: skip
 
 
 def functional_call(
