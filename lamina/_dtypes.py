@@ -69,7 +69,10 @@ complex128 = cdouble = dtype("complex128")
 _builtin_int, _builtin_float, _builtin_bool = (0).__class__, (0.0).__class__, (True).__class__
 
 FLOAT8 = (float8_e4m3fn, float8_e4m3fnuz, float8_e5m2, float8_e5m2fnuz)  # to store and to cast, not to compute with
-ALL = (float64, float32, float16, bfloat16, *FLOAT8, int64, int32, int16, int8, uint8, uint16, uint32, uint64, bool, complex64, complex128)
+ALL = (
+    float64, float32, float16, bfloat16, *FLOAT8,
+    int64, int32, int16, int8, uint8, uint16, uint32, uint64, bool, complex64, complex128,
+)  # fmt: skip
 BY_NUMPY: dict[np.dtype, dtype] = {t.numpy: t for t in ALL}
 RANK: dict[np.dtype, Any] = {t.numpy: t.rank for t in ALL}
 F16, BF16, F32 = float16.numpy, bfloat16.numpy, float32.numpy
@@ -80,9 +83,9 @@ _OF_PYTHON = {_builtin_bool: bool, _builtin_int: int64, _builtin_float: None, co
 # The name that PyTorch's messages use for a dtype ("expected scalar type Float but found Long").
 SCALAR_NAME = {
     float64: "Double", float32: "Float", float16: "Half", bfloat16: "BFloat16", float8_e4m3fn: "Float8_e4m3fn",
-    float8_e4m3fnuz: "Float8_e4m3fnuz", float8_e5m2: "Float8_e5m2", float8_e5m2fnuz: "Float8_e5m2fnuz", int64: "Long", int32: "Int", int16: "Short", int8: "Char",
-    uint8: "Byte", bool: "Bool", complex64: "ComplexFloat", complex128: "ComplexDouble", uint16: "UInt16",
-    uint32: "UInt32", uint64: "UInt64",
+    float8_e4m3fnuz: "Float8_e4m3fnuz", float8_e5m2: "Float8_e5m2", float8_e5m2fnuz: "Float8_e5m2fnuz", int64:
+    "Long", int32: "Int", int16: "Short", int8: "Char", uint8: "Byte", bool: "Bool", complex64: "ComplexFloat",
+    complex128: "ComplexDouble", uint16: "UInt16", uint32: "UInt32", uint64: "UInt64",
 }  # fmt: skip
 
 
@@ -140,7 +143,7 @@ def promote_numpy(a: np.dtype, b: np.dtype) -> np.dtype:
         return a
     ra, rb = RANK[a], RANK[b]
     if ra == rb or (ra >= 2 and rb >= 2):
-        if a.kind == "V" or b.kind == "V" or a.itemsize == 1 or b.itemsize == 1 and ra >= 2:
+        if a.kind == "V" or b.kind == "V" or (a.itemsize == 1 or b.itemsize == 1) and ra >= 2:
             return _promote_half(a, b)
         return np.promote_types(a, b)
     return a if ra > rb else b

@@ -7,6 +7,7 @@ other, so a rule works in float32 too, and a gradient arrives in the type of the
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,15 @@ def narrowed(y: Any, dtype: np.dtype) -> Any:
     return Narrow.apply(y, dtype) if isinstance(y, Variable) and y._a.dtype is F32 else y
 
 
+class _Integers(threading.local):
+    """Whether an operation is already on its way to a default type of half precision."""
+
+    busy = False
+
+
+_integers = _Integers()
+
+
 def target(op: type[Op], inputs: tuple) -> Any:
     """The half type that an operation's float32 results are rounded to, or ``None`` if it is to run as it is."""
     dimensioned: Any = None
@@ -104,8 +114,8 @@ def target(op: type[Op], inputs: tuple) -> Any:
             wanted = x
     if wanted is not None:  # as in sum(dtype=…)
         return wanted if first in HALVES or wanted in HALVES else None
-    if first is None:
-        return _Default.half
+    if first is None:  # integers, whose floats are of the default type
+        return None if _integers.busy else _Default.half
     if not mixed:
         return first if first in HALVES else None
     if op.mixes == "first":
@@ -125,7 +135,11 @@ def in_single(op: type[Op], inputs: tuple) -> Any:
     wide = [F32 if isinstance(x, np.dtype) and x in HALVES else widened(x) for x in inputs]
     if op.rounds_numbers and dtype in HALVES:
         wide = [rounded(x, dtype) for x in wide]
-    result = op.apply(*wide)
+    before, _integers.busy = _integers.busy, True
+    try:
+        result = op.apply(*wide)
+    finally:
+        _integers.busy = before
     if dtype not in HALVES:
         return result
     return tuple([narrowed(y, dtype) for y in result]) if type(result) is tuple else narrowed(result, dtype)

@@ -305,7 +305,7 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
     keep = np.ones((rows, columns), bool)
     for column in range(columns):
         keep[ops.randperm(rows).numpy()[:zeros], column] = False
-    return tensor.mul_(ops.from_numpy(keep))
+    return tensor.masked_fill_(ops.from_numpy(~keep), 0.0)  # not times 0, which is −0 at times
 
 
 # -- names of long ago ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME, limits
+from lamina._dtypes import BY_NUMPY, HALVES, SCALAR_NAME, limits
 from lamina.autograd import express
 from lamina.autograd.graph import (
     Op,
@@ -45,6 +45,8 @@ def write(op: type[Op], x: Any, *inputs: Any) -> Any:
     """Apply an operation, whose last input says that it may write into its first, to ``x`` in place."""
     check_writable(x)
     result = op.apply(snapshot(x), *inputs, True)
+    if x._a.dtype in HALVES:  # it was computed aside, in float32
+        np.copyto(x._a, result._a)
     bump(x)
     if result._requires or (mode.enabled and x._base is not None and x._base._requires):
         record_write(x, result)
