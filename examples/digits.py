@@ -1,9 +1,13 @@
 """A small convolutional network learns scikit-learn's handwritten digits (1797 real ones, 8 x 8 pixels).
 
-Run it with ``python examples/digits.py``: about 99 % of the digits it never saw are read correctly.
+Run it with ``python examples/digits.py``: of the digits that it never saw it reads about 99 % right, where a linear
+classifier gets 96 %. PyTorch prints the same numbers within 1 %.
 """
 
+import argparse
+
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
 import lamina as torch
 import lamina.nn as nn
@@ -46,7 +50,14 @@ def accuracy(model: nn.Module, data: TensorDataset) -> float:
         return (model(images).argmax(dim=1) == labels).float().mean().item()
 
 
-def main(epochs: int = 15, checkpoint: str = "digits.pt") -> float:
+def linear_accuracy(train: TensorDataset, test: TensorDataset) -> float:
+    """What scikit-learn's logistic regression on the bare pixels gets right."""
+    (images, labels), (unseen, truth) = train.tensors, test.tensors
+    model = LogisticRegression(max_iter=1000).fit(images.flatten(1).numpy(), labels.numpy())
+    return model.score(unseen.flatten(1).numpy(), truth.numpy())
+
+
+def main(epochs: int) -> None:
     torch.manual_seed(0)
     train, test = load()
     model = network()
@@ -60,13 +71,15 @@ def main(epochs: int = 15, checkpoint: str = "digits.pt") -> float:
             loss = loss_function(model(images), labels)
             loss.backward()
             optimizer.step()
-        print(f"epoch {epoch:2}: last loss {loss.item():.4f}, test accuracy {accuracy(model, test):.2%}")
+        print(f"epoch {epoch:2}: test accuracy {accuracy(model, test):.2%}")
 
-    torch.save(model.state_dict(), checkpoint)  # PyTorch loads this file as well
+    torch.save(model.state_dict(), "digits.pt")  # PyTorch loads this file as well
     again = network()
-    again.load_state_dict(torch.load(checkpoint))
-    return accuracy(again, test)
+    again.load_state_dict(torch.load("digits.pt"))
+    print(f"network (from digits.pt): {accuracy(again, test):.2%}; logistic regression: {linear_accuracy(train, test):.2%}")
 
 
 if __name__ == "__main__":
-    print(f"test accuracy of the saved weights: {main():.2%}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=15)
+    main(**vars(parser.parse_args()))
