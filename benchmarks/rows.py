@@ -555,6 +555,8 @@ def networks() -> Iterator[Row]:
     """Those of ``models.py``: a whole training step, and a forward pass in use."""
     yield from map(model_training, MODELS)
     yield from map(inference, MODELS)
+    for name, group, build, batches, mode in compiled.kinds():
+        yield Row(name, group, build, batches, (mode,))
 
 
 def overhead(name: str, call: Callable[[ModuleType, Any, Any], Any], grad: bool = False) -> Row:
@@ -591,6 +593,56 @@ def overheads() -> Iterator[Row]:
     yield overhead("matmul", lambda torch, a, b: a @ b)
     yield overhead("a + b, recording", lambda torch, a, b: a + b, grad=True)
     yield overhead("4 ops and backward", chain, grad=True)
+    yield overhead("a * b", lambda torch, a, b: a * b)
+    yield overhead("exp", lambda torch, a, b: a.exp())
+    yield overhead("a > b", lambda torch, a, b: a > b)
+    yield overhead("mean", lambda torch, a, b: a.mean())
+    yield overhead("softmax", lambda torch, a, b: torch.softmax(a, 0))
+    yield overhead("view", lambda torch, a, b: a.view(2, 5))
+    yield overhead("reshape", lambda torch, a, b: a.reshape(2, 5))
+    yield overhead("transpose", lambda torch, a, b: a.view(2, 5).transpose(0, 1))
+    yield overhead("cat", lambda torch, a, b: torch.cat((a, b)))
+    yield overhead("stack", lambda torch, a, b: torch.stack((a, b)))
+    yield overhead("clone", lambda torch, a, b: a.clone())
+    yield overhead("zeros", lambda torch, a, b: torch.zeros(10))
+    yield overhead("item", lambda torch, a, b: (a[0].item(), a)[1])
+    yield overhead("linear", lambda torch, a, b: torch.nn.functional.linear(a.view(2, 5), b.view(2, 5)))
+    yield overhead("relu, recording", lambda torch, a, b: torch.relu(a), grad=True)
+    yield Row("chain of 100 and backward, 10 elements", "overhead", long_chain, (1,), ("call",))
+    yield Row("MLP 20-40-40-3 and backward", "overhead", perceptron, (32,), ("call",))
+    yield Row("Linear(20, 40)", "overhead", construction, (1,), ("call",))
+
+
+def long_chain(torch: ModuleType, batch: int, backward: bool) -> Step:
+    a, b = torch.from_numpy(array(10)).requires_grad_(), torch.from_numpy(array(10, seed=1))
+
+    def call() -> Any:
+        a.grad, x = None, a
+        for _ in range(50):
+            x = x * b + b
+        x.sum().backward()
+        return a.grad
+
+    return call
+
+
+def perceptron(torch: ModuleType, batch: int, backward: bool) -> Step:
+    net, loss = mlp(torch), torch.nn.CrossEntropyLoss()
+    x, y = torch.from_numpy(array(batch, 20)), torch.from_numpy(np.arange(batch) % 3)
+    parameters = list(net.parameters())
+
+    def call() -> Any:
+        for parameter in parameters:
+            parameter.grad = None
+        result = loss(net(x), y)
+        result.backward()
+        return result
+
+    return call
+
+
+def construction(torch: ModuleType, batch: int, backward: bool) -> Step:
+    return lambda: torch.nn.Linear(20, 40).weight
 
 
 def rows() -> list[Row]:

@@ -228,28 +228,31 @@ def operator(op: Any, otherwise: Callable[..., Any]) -> Any:
     return two(op, *op.lane, otherwise)
 
 
-def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
-    """The lane of an operation of one tensor, by ``kernel(a)``; ``keeps`` is ``"input"``, ``"output"`` or ``"nothing"``."""
+def one(op: type[Op], kernel: Kernel, keeps: str = "nothing", setting: str = "") -> Any:
+    """The lane of an operation of one tensor, by ``kernel(a)``; ``keeps`` is ``"input"``, ``"output"`` or ``"nothing"``.
+
+    With the name of a ``setting`` the kernel takes that, too, and the rule finds it on the node.
+    """
     general = op.apply
     reference = kernel.reference
-    keeps_input, keeps_output = keeps == "input", keeps == "output"
+    keeps_input, keeps_output, reorders = keeps == "input", keeps == "output", not op.elementwise
 
     def apply(x: Any, *settings: Any) -> Any:
-        if settings or not isinstance(x, Variable):
+        if (settings and not setting) or not isinstance(x, Variable):
             return general(x, *settings)
         a = x._a
         dtype = a.dtype
         if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
-            return general(x)
+            return general(x, *settings)
         try:
-            c = _run(reference, a)
+            c = _run(reference, a, *settings)
         except (ValueError, RuntimeError):
-            return general(x)
+            return general(x, *settings)
         kernel.reference_calls += 1
         t = _new(graph._Tensor)
         if type(c) is ndarray:
             t._a = c
-            if c.ndim > 1 and not c.flags.c_contiguous and (x._hidden or repeats(x)):
+            if c.ndim > 1 and not c.flags.c_contiguous and (reorders or x._hidden or repeats(x)):
                 t._hidden = True
         else:
             t._a = c = np.asarray(c)
@@ -262,6 +265,8 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
             elif keeps_output:
                 t._writes = version = Version()
                 node._output = (c, version, 0)
+            if setting:
+                setattr(node, setting, settings[0])
             t._node = node
             t._requires = True
         return t

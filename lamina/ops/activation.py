@@ -403,8 +403,14 @@ def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
     return 0 if ndim in (0, 1, 3) else 1
 
 
+express.one(Softmax, k.softmax, "output", "axis")
+express.one(LogSoftmax, k.log_softmax, "output", "axis")
+
+
 def _normalized(op: type[Op], name: str, input: Any, dim: Any, dtype: Any, stacklevel: int) -> Any:
-    tensor(input, name)
+    a = tensor(input, name)._a
+    if type(dim) is int and dtype is None and 0 <= dim < a.ndim:
+        return op.apply(input, dim)
     if dim is None:
         dim = _implicit_dim(name, input._a.ndim, stacklevel)
     if dtype is not None:

@@ -246,6 +246,12 @@ def _filled(name: str, doc: str) -> tuple[Any, Any]:
         *size_args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
         requires_grad: bool = False, pin_memory: bool = False, memory_format: Any = None,
     ) -> Any:  # fmt: skip
+        if size_args and dtype is device is layout is out is None and not (requires_grad or pin_memory):
+            for n in size_args:
+                if type(n) is not int or n < 0:
+                    break
+            else:
+                return wrap(fill(size_args, _dtypes._Default.numpy))
         _check(device, layout, pin_memory)
         if not size_args:
             if size is None:
@@ -262,6 +268,8 @@ def _filled(name: str, doc: str) -> tuple[Any, Any]:
         if not isinstance(input, Variable):
             raise not_a_tensor(input, f"{name}_like")
         d = input._a.dtype if dtype is None else to_numpy(dtype)
+        if memory_format is None and input._a.flags.c_contiguous:
+            return finish(fill(input._a.shape, d), requires_grad)
         plain = input._hidden or memory_format is _dtypes.contiguous_format or repeats(input)
         r = finish(fill(input._a.shape, d) if plain else fill_like(input._a, d), requires_grad)
         return r if plain or memory_format is None else r.to(memory_format=memory_format)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME
+from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, ViewOp, wrap
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops.operands import checked, not_a_tensor, of_tensor, result_numpy_dtype, store
 from lamina.ops.parts import Slice, atleast_1d, atleast_2d, atleast_3d, slice_dim
 from lamina.ops.shape import _integer, reshape, sizes, tensor_list, wrap_dim
@@ -85,6 +87,35 @@ class BlockDiag(Op):
         return tuple(grads)
 
 
+def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
+    """Few vectors or matrices of float32 joined along an axis, or stacked along the first, by the express lane; else ``None``."""
+    if detours or type(tensors) not in (tuple, list) or not tensors:
+        return None
+    arrays = []
+    for t in tensors:
+        if not isinstance(t, Variable) or t._hidden:
+            return None
+        a = t._a
+        if a.dtype is not F32 or a.size >= kernel.min_size or not a.flags.c_contiguous:
+            return None
+        arrays.append(a)
+    shape = arrays[0].shape
+    if not shape or not 0 <= dim < len(shape):
+        return None
+    for a in arrays:  # of one shape, so that nothing is to be checked
+        if a.shape != shape or not a.size:
+            return None
+    kernel.reference_calls += 1
+    c = np.concatenate(arrays, dim)
+    if op is Stack:
+        c = c.reshape((len(arrays), *shape))
+    r = express.result(op, c, dim, *tensors)
+    node = r._node
+    if node is not None:
+        node.dim, node.lengths, node.count = dim, [a.shape[dim] for a in arrays], len(arrays)
+    return r
+
+
 def _legacy_empty(t: Any) -> bool:
     """A tensor of shape (0,), which PyTorch joins to anything."""
     return t._a.shape == (0,)
@@ -95,6 +126,10 @@ def cat(tensors: Any, dim: int = 0, *, axis: int | None = None, out: Any = None)
 
     Raises ``ValueError`` for no tensors, ``RuntimeError`` for shapes that do not fit, ``IndexError`` for a bad ``dim``.
     """
+    if axis is None and out is None and type(dim) is int:
+        r = _express(Cat, k.cat, tensors, dim)
+        if r is not None:
+            return r
     found = tensor_list(tensors, "cat")
     if not found:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
@@ -152,6 +187,10 @@ concatenate = concat
 
 def stack(tensors: Any, dim: int = 0, *, out: Any = None) -> Any:
     """Tensors of one shape along a new dimension ``dim``; raises ``RuntimeError`` if the shapes differ."""
+    if type(dim) is int and dim == 0 and out is None:
+        r = _express(Stack, k.stack, tensors, 0)
+        if r is not None:
+            return r
     found = tensor_list(tensors, "stack")
     if not found:
         raise RuntimeError("stack expects a non-empty TensorList")

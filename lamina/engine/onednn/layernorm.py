@@ -24,7 +24,7 @@ from lamina.engine.reference.linalg import product
 
 from . import abi
 from .core import F32, Plan, plain_desc, plan, plans, primitive, reorder_into, spec
-from .norm import LARGE, _FLAGS, _SHORT, _affine, _backward, _is_nxc, _sum_with, _train, rescale
+from .norm import _FLAGS, _SHORT, LARGE, _affine, _backward, _is_nxc, _sum_with, _train, rescale
 
 ndarray = np.ndarray
 

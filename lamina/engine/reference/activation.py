@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lamina.engine.reference.piecewise import in_single, negative
+from lamina.engine.reference.reduction import ones_row
 from lamina.engine.reference.special import erf
 
 __all__ = [
@@ -14,18 +15,25 @@ __all__ = [
 ]  # fmt: skip
 
 ndarray = np.ndarray
+F32 = np.dtype(np.float32)
+_ONE = np.ones((), F32)  # half the cost of a Python number as an operand
 
 
 def sigmoid(x: ndarray) -> ndarray:
     """1/(1 + e⁻ˣ)."""
-    y = np.exp(np.negative(x))
+    y = np.negative(x)
+    if type(y) is ndarray and y.dtype is F32:
+        np.exp(y, out=y)
+        np.add(y, _ONE, out=y)
+        return np.reciprocal(y, out=y)
+    y = np.exp(y)
     y += y.dtype.type(1)
     return np.divide(y.dtype.type(1), y)
 
 
 def sigmoid_backward(grad: ndarray, y: ndarray) -> ndarray:
     """grad·y·(1 − y)."""
-    return grad * (1 - y) * y
+    return grad * ((_ONE if y.dtype is F32 else 1) - y) * y
 
 
 tanh = np.tanh
@@ -33,7 +41,7 @@ tanh = np.tanh
 
 def tanh_backward(grad: ndarray, y: ndarray) -> ndarray:
     """grad·(1 − y²)."""
-    return grad * (1 - y * y)
+    return grad * ((_ONE if y.dtype is F32 else 1) - y * y)
 
 
 def softplus(x: ndarray, beta: float, threshold: float) -> ndarray:
@@ -164,8 +172,13 @@ def softmax(x: ndarray, axis: int) -> ndarray:
     """eˣ/Σeˣ along an axis, shifted by the maximum so that nothing overflows."""
     if x.size == 0:
         return x.copy()
-    y = np.exp(x - x.max(axis=axis, keepdims=True))
-    y /= y.sum(axis=axis, keepdims=True)
+    if x.ndim == 1 and x.size < 1024 and x.dtype is F32:  # a reduction of few numbers takes longer than all else
+        y = np.exp(x)
+        total = y.dot(ones_row(x.size, F32))
+        if 1e-3 < total < 1e30:  # nothing has overflowed, nor lost digits
+            return np.true_divide(y, np.asarray(total), out=y)
+    y = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
+    y /= np.add.reduce(y, axis=axis, keepdims=True)
     return y
 
 
@@ -179,8 +192,8 @@ def log_softmax(x: ndarray, axis: int) -> ndarray:
     """x − log Σeˣ along an axis, shifted by the maximum so that nothing overflows."""
     if x.size == 0:
         return x.copy()
-    shifted = x - x.max(axis=axis, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True))
+    shifted = x - np.maximum.reduce(x, axis=axis, keepdims=True)
+    return shifted - np.log(np.add.reduce(np.exp(shifted), axis=axis, keepdims=True))
 
 
 def log_softmax_backward(grad: ndarray, y: ndarray, axis: int) -> ndarray:

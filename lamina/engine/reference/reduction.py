@@ -60,17 +60,18 @@ def _few(x: ndarray, axes: Axes) -> Any:
         if not x.flags.c_contiguous or not x.size or x.size > 2 * _BLOCK and max(shape) > 2 * _BLOCK:
             return None
         if axes == (0,):
-            return _row(shape[0], x.dtype).dot(x)
+            return ones_row(shape[0], x.dtype).dot(x)
         if axes == (1,):
-            return x.dot(_row(shape[1], x.dtype))
+            return x.dot(ones_row(shape[1], x.dtype))
         x = x.reshape(-1)
     elif not shape:
         return None
     n = len(x)
-    return x.dot(_row(n, x.dtype)) if 0 < n <= 2 * _BLOCK else None
+    return x.dot(ones_row(n, x.dtype)) if 0 < n <= 2 * _BLOCK else None
 
 
-def _row(n: int, dtype: np.dtype) -> ndarray:
+def ones_row(n: int, dtype: np.dtype) -> ndarray:
+    """``n`` ones, kept."""
     row = _rows.get(n if dtype is F32 else -n)
     if row is None:
         if len(_rows) > 512:
