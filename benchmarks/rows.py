@@ -555,8 +555,6 @@ def networks() -> Iterator[Row]:
     """Those of ``models.py``: a whole training step, and a forward pass in use."""
     yield from map(model_training, MODELS)
     yield from map(inference, MODELS)
-    for name, group, build, batches, mode in compiled.kinds():
-        yield Row(name, group, build, batches, (mode,))
 
 
 def overhead(name: str, call: Callable[[ModuleType, Any, Any], Any], grad: bool = False) -> Row:
