@@ -20,7 +20,8 @@ def _one(
 ) -> Callable[..., Any]:
     """A function of one tensor: its kernel has its name, and the gradient is ``rule(g, x)``.
 
-    ``uses``: whether x is the ``"input"`` or the ``"output"``, or ``"nothing"`` if the rule needs neither.
+    ``uses``: whether x is the ``"input"`` or the ``"output"``, or ``"nothing"`` if the rule needs neither; ``"complex"``, if it
+    needs the input where that is complex.
     ``floats``: integers become floats first. ``bools``, ``complexes``: whether such tensors are taken.
     """
     kernel = getattr(k, name)
@@ -35,13 +36,14 @@ def _one(
                 raise _no_bools(name)
             if not complexes and x._a.dtype.kind == "c":
                 raise NotImplementedError(f'"{name}_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[x._a.dtype]]!r}')
-            if uses == "input":
+            if uses == "input" or uses == "complex" and x._a.dtype.kind == "c":
                 ctx.save(x)
             return kernel(floating(x) if floats else x._a)
 
         @staticmethod
         def backward(ctx, grad):
-            return rule(grad, ctx.output if uses == "output" else ctx.saved[0] if uses == "input" else None)
+            saved = ctx.saved
+            return rule(grad, ctx.output if uses == "output" else saved[0] if saved else None)
 
     _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     _Unary.__doc__ = doc
@@ -74,7 +76,7 @@ def _flat(grad: Any, x: Any) -> Any:
 
 def _turned(grad: Any, x: Any) -> Any:
     """The gradient of x/|x|: zero for real numbers, and what turns a complex one on the circle."""
-    if x._a.dtype.kind != "c":
+    if x is None:
         return zeros_like(grad)
     size = abs(x)
     inverse = (size == 0).logical_not() / size.clamp(min=np.finfo(size._a.dtype).tiny)
@@ -90,7 +92,7 @@ cosh: Any
 conj: Any
 neg = _one("neg", lambda g, x: -g, "−x", "nothing", floats=False, bools=False)
 abs = _one("abs", lambda g, x: g * sign(x), "\\|x\\|", floats=False, bools=False)  # noqa: A001
-sign = _one("sign", _turned, "−1, 0 or 1, as x is negative, zero or positive", floats=False)
+sign = _one("sign", _turned, "−1, 0 or 1, as x is negative, zero or positive", "complex", floats=False)
 exp = _one("exp", lambda g, y: g * y, "eˣ", uses="output")
 exp2 = _one("exp2", lambda g, y: g * y * _LN2, "2ˣ", uses="output")
 expm1 = _one("expm1", lambda g, y: g * (y + 1), "eˣ − 1", uses="output")
