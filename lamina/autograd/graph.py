@@ -5,8 +5,9 @@
   where its inputs came from (``edges``), what the rule needs (``save``), and the rule itself (``backward``).
 * :func:`overwrite` gives a tensor a new value in place, and through it the tensors that share its memory.
 
-The walk over the graph is in ``walk.py``. A rule is made of operations on tensors, so that it can be differentiated
-again; undoing a broadcast or a promotion of an input is the walk's business, never a rule's.
+The walk over the graph is in ``walk.py``, and a shorter way through the commonest calls in ``express.py``. A rule is made of
+operations on tensors, so that it can be differentiated again; undoing a broadcast or a promotion of an input is the walk's
+business, never a rule's.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class _Mode(threading.local):
     anomaly = False  # inside detect_anomaly
     check_nan = True
     recorder: Any = None  # lamina.compile's, while it records a call
+    autocast: Any = None  # within an autocast block: its state (autograd/casting.py)
     measured = False  # the call that comes next is one that ``measure`` makes
 
 
@@ -46,6 +48,8 @@ measure: Any = None  # the profiler's, while one runs: measure(op, inputs) calls
 
 def detour(op: Any, inputs: tuple) -> Any:
     """The result of a call by way of whoever must see it; ``NotImplemented`` if he did, or nobody must."""
+    if mode.autocast is not None and (result := redirected(op, inputs)) is not NotImplemented:
+        return result
     recorder = mode.recorder
     if recorder is not None and not recorder.depth:
         return recorder.apply(op, inputs)
@@ -767,4 +771,5 @@ def check_cast(source: np.dtype, target: np.dtype) -> None:
         )
 
 
+from lamina.autograd.casting import redirected  # noqa: E402
 from lamina.autograd.half import in_single  # noqa: E402  # it is made of the operations defined here
