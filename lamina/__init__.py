@@ -65,18 +65,6 @@ from lamina.autograd import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from lamina.amp.autocast_mode import (
-    autocast,
-    clear_autocast_cache,
-    get_autocast_cpu_dtype,
-    get_autocast_dtype,
-    get_autocast_gpu_dtype,
-    is_autocast_cache_enabled,
-    is_autocast_cpu_enabled,
-    is_autocast_enabled,
-    set_autocast_cache_enabled,
-    set_autocast_dtype,
-)  # fmt: skip
 from lamina.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
 from lamina.compiler import compile
 from lamina.engine import memory
@@ -85,7 +73,7 @@ from lamina.ops.torch_names import _assert, embedding
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
-from lamina import amp, cpu, fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina import fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina._vmap import vmap  # isort: skip
 from lamina.serialization import load, save  # isort: skip
 from lamina.utils._objects import typename  # isort: skip

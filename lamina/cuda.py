@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from lamina._absent import (
@@ -24,6 +25,9 @@ from lamina._absent import (
     set_rng_state,
     set_rng_state_all,
 )  # fmt: skip
+from lamina.amp._of_device import module_of
+
+sys.modules[f"{__name__}.amp"] = amp = module_of("cuda")  # so that both ways to import it find it
 
 if TYPE_CHECKING:
 

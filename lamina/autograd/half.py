@@ -135,11 +135,11 @@ def in_single(op: type[Op], inputs: tuple) -> Any:
     wide = [F32 if isinstance(x, np.dtype) and x in HALVES else widened(x) for x in inputs]
     if op.rounds_numbers and dtype in HALVES:
         wide = [rounded(x, dtype) for x in wide]
-    before, _integers.busy = _integers.busy, True
+    before, _integers.busy, state, mode.autocast = _integers.busy, True, mode.autocast, None
     try:
         result = op.apply(*wide)
     finally:
-        _integers.busy = before
+        _integers.busy, mode.autocast = before, state
     if dtype not in HALVES:
         return result
     return tuple([narrowed(y, dtype) for y in result]) if type(result) is tuple else narrowed(result, dtype)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lamina.autograd.casting import lowered
 from lamina.autograd.graph import Op, Variable, mode, wrap
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops import pointwise as p
 from lamina.ops.activation import Softmax
 from lamina.ops.linalg import _C_NAME, MatMul
@@ -273,6 +275,8 @@ def scaled_dot_product_attention(
     Shapes: query (..., L, E), key (..., S, E), value (..., S, V), mask broadcasting to (..., L, S), result (..., L, V).
     Raises ``RuntimeError`` for shapes or dtypes that do not fit.
     """
+    if detours:
+        query, key, value, attn_mask = lowered(query, key, value, attn_mask)
     _checked(query, key, value, attn_mask, enable_gqa)
     if not 0.0 <= dropout_p <= 1.0:
         raise RuntimeError(f"dropout probability has to be between 0 and 1, but got {dropout_p}")

@@ -18,8 +18,10 @@ from functools import lru_cache, wraps
 from typing import Any
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina.autograd.casting import lowered
 from lamina.autograd.graph import Op, Variable, memory_version, type_name
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops.pointwise import _conj
 
 Ints = tuple[int, ...]
@@ -172,6 +174,8 @@ def _convolution(ndim: int) -> Any:
     def function(
         input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
     ) -> Any:
+        if detours:
+            input, weight, bias = lowered(input, weight, bias)
         x, w, b = _arrays(name, input, weight, bias)
         settings = _settings(
             name, ndim, x.shape, w.shape, None if b is None else b.shape, _ints(stride, "stride", ndim),
@@ -196,6 +200,8 @@ def _transposed(ndim: int) -> Any:
         input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
         dilation: Any = 1,
     ) -> Any:  # fmt: skip
+        if detours:
+            input, weight, bias = lowered(input, weight, bias)
         x, w, b = _arrays(name, input, weight, bias)
         if x.dtype.kind in "iu" and x.dtype.itemsize < 8:
             raise NotImplementedError(f"{name} is not implemented for '{SCALAR_NAME[BY_NUMPY[x.dtype]]}'")

@@ -9,6 +9,7 @@ import numpy as np
 
 from lamina._dtypes import BY_NUMPY, F32, promote_numpy
 from lamina.autograd import express
+from lamina.autograd.casting import lowered
 from lamina.autograd.graph import Op, Variable, memory_version, mode, wrap
 from lamina.engine import kernels as k
 from lamina.engine.door import _run, detours
@@ -19,7 +20,8 @@ from lamina.ops.reduction import Sum, given, scalar_name, sum
 from lamina.ops.shape import expand
 
 _C_NAME = {
-    "float64": "double", "float32": "float", "float16": "c10::Half", "bfloat16": "c10::BFloat16", "int64": "long int", "int32": "int", "int16": "short int",
+    "float64": "double", "float32": "float", "float16": "c10::Half", "bfloat16": "c10::BFloat16",
+    "int64": "long int", "int32": "int", "int16": "short int",
     "int8": "signed char", "uint8": "unsigned char", "bool": "bool", "complex64": "c10::complex<float>",
     "complex128": "c10::complex<double>",
 }  # fmt: skip
@@ -180,6 +182,8 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     With more dimensions the last two are matrices, and those before them broadcast. Raises ``RuntimeError`` if the sizes do
     not fit or the dtypes differ.
     """
+    if detours:
+        input, other = lowered(input, other)
     try:
         a, b = input._a, other._a
     except AttributeError:
@@ -211,6 +215,8 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
 
 def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """The product of two matrices (n, m) and (m, p)."""
+    if detours:
+        input, mat2 = lowered(input, mat2)
     try:
         a, b = input._a, mat2._a
     except AttributeError:
@@ -225,6 +231,8 @@ def mm(input: Any, mat2: Any, *, out: Any = None) -> Any:
 
 def bmm(input: Any, mat2: Any, *, out: Any = None) -> Any:
     """The products of two batches of matrices (b, n, m) and (b, m, p), without broadcasting."""
+    if detours:
+        input, mat2 = lowered(input, mat2)
     a, b = arrays("bmm", input=input, mat2=mat2)
     for name, x in (("batch1", a), ("batch2", b)):
         if x.ndim != 3:
@@ -325,6 +333,8 @@ def _added(input: Any, product: Any, beta: Any, alpha: Any, out: Any) -> Any:
 
 def addmm(input: Any, mat1: Any, mat2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """β·input + α·(mat1·mat2), for an input that broadcasts to (n, p) and matrices (n, m) and (m, p)."""
+    if detours:
+        input, mat1, mat2 = lowered(input, mat1, mat2)
     c, a, b = arrays("addmm", input=input, mat1=mat1, mat2=mat2)
     for name, x in (("mat1", a), ("mat2", b)):
         if x.ndim != 2:
@@ -379,11 +389,15 @@ def _checked_bmm(name: str, input: Any, batch1: Any, batch2: Any) -> Any:
 
 def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """β·input + α·Σᵢ batch1ᵢ·batch2ᵢ, for an input that broadcasts to (n, p) and batches (b, n, m) and (b, m, p)."""
+    if detours:
+        input, batch1, batch2 = lowered(input, batch1, batch2)
     return _added(input, sum(_checked_bmm("addbmm", input, batch1, batch2), 0), beta, alpha, out)
 
 
 def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
     """β·input + α·(batch1·batch2), for an input that broadcasts to (b, n, p) and batches (b, n, m) and (b, m, p)."""
+    if detours:
+        input, batch1, batch2 = lowered(input, batch1, batch2)
     return _added(input, _checked_bmm("baddbmm", input, batch1, batch2), beta, alpha, out)
 
 
@@ -434,6 +448,8 @@ def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     Shapes: input (\*, in), weight (out, in) or (in), bias (out) or missing; the result is (\*, out) or (\*).
     Raises ``RuntimeError`` if the sizes do not fit or the dtypes differ.
     """
+    if detours:
+        input, weight, bias = lowered(input, weight, bias)
     try:
         a, w = input._a, weight._a
         b = None if bias is None else bias._a

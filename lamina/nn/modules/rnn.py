@@ -8,6 +8,7 @@ from typing import Any
 
 from lamina import ops
 from lamina._tensor import Tensor
+from lamina.autograd.graph import mode
 from lamina.nn import init
 from lamina.nn.modules.module import Module
 from lamina.nn.modules.utils import new_parameter
@@ -112,7 +113,7 @@ class RNNBase(Module):
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Raise unless the input has the layer's dtype, rank and size."""
         weight = getattr(self, self._all_weights[0][0])
-        if input.dtype is not weight.dtype:
+        if input.dtype is not weight.dtype and mode.autocast is None:
             raise ValueError(
                 f"{type(self).__name__}: RNN input dtype ({input.dtype}) does not match weight dtype ({weight.dtype}). "
                 f"Convert input: input.to({weight.dtype}), or convert model: model.to({input.dtype})"
@@ -217,7 +218,7 @@ class RNNBase(Module):
                 if alone:
                     state = state.unsqueeze(1)
             self.check_hidden_size(state, size, f"Expected {label} size {{}}, got {{}}")
-            if state._a.dtype != x._a.dtype:
+            if state._a.dtype != x._a.dtype and mode.autocast is None:
                 raise RuntimeError(f"{type(self).__name__}: expected {label} of the input's dtype {x.dtype}, got {state.dtype}")
             states.append(self.permute_hidden(state, order))
         return states
