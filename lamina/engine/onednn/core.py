@@ -494,12 +494,14 @@ def reorder_into(array: np.ndarray, out: np.ndarray, target: Desc, source: Desc 
     reorders[intern(source), intern(target)].run(array, out)
 
 
+_ONCE = np.empty(0, F32)        # stands for a copy that was not kept
 _blocked: dict[tuple[int, Desc | None, Desc], tuple[Any, Any, np.ndarray | None]] = {}
 
 
 def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc | None = None) -> np.ndarray:
     """`weight` in the layout `target`: itself if it lies so, else a copy that is kept while `version` stays
-    the same.
+    the same, from the second time on: a weight in training is another one in every step, and its copies,
+    one for each direction, would take more room than the weight.
 
     The copy lives as long as the array. `source` describes the weight where the kernel sees it otherwise
     than its shape says, as with groups. With `version` None nothing is kept. A `target` that was interned is
@@ -507,17 +509,21 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     """
     # A square weight of a transposed convolution is seen both ways round, and both may want equal layouts.
     key = id(weight), source, target
+    again = False
     if version is not None:
         found = _blocked.get(key)
         if found is not None and found[1] == version and found[0]() is weight:
-            return weight if found[2] is None else found[2]
+            if found[2] is not _ONCE:
+                return weight if found[2] is None else found[2]
+            again = True
     lying = spec(weight) if source is None else source
     if lying is None:
         return blocked(np.ascontiguousarray(weight), target)
     made = None if lying is target or lying.equals(target) else reorder(weight, target, lying)
     if version is not None:
         key = id(weight), source, intern(target)
-        _blocked[key] = (weakref.ref(weight, lambda _: _blocked.pop(key, None)), version, made)
+        kept = made if again or made is None else _ONCE
+        _blocked[key] = (weakref.ref(weight, lambda _: _blocked.pop(key, None)), version, kept)
     return weight if made is None else made
 
 

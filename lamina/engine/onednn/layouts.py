@@ -99,15 +99,19 @@ def arranger(found: Desc, wanted: Desc) -> Callable[[ndarray, Any], ndarray]:
     return lambda w, version: blocked(w, wanted, version, found)
 
 
-_prepared: dict[tuple[int, str], tuple[Any, Any, ndarray]] = {}
+_prepared: dict[tuple[int, str], tuple[Any, Any, ndarray | None]] = {}
 
 
 def prepare(w: ndarray, version: Any, name: str, make: Move) -> ndarray:
-    """``make(w)``, kept under a name while the weight's version is the same."""
+    """``make(w)``, kept under a name while the weight's version is the same, from the second time on (see ``blocked``)."""
     if version is None:
         return make(w)
     key = id(w), name
     kept = _prepared.get(key)
-    if kept is None or kept[1] != version or kept[0]() is not w:
-        kept = _prepared[key] = weakref.ref(w, lambda _: _prepared.pop(key, None)), version, make(w)
-    return kept[2]
+    made, again = None, False
+    if kept is not None and kept[1] == version and kept[0]() is w:
+        made, again = kept[2], True
+    if made is None:
+        made = make(w)
+        _prepared[key] = weakref.ref(w, lambda _: _prepared.pop(key, None)), version, made if again else None
+    return made
