@@ -57,6 +57,18 @@ from lamina._formatting import set_printoptions
 from lamina._settings import *  # noqa: F403  # what is accepted and has no effect
 from lamina._sparse import sparse_coo_tensor
 from lamina._tensor import Tensor
+from lamina.amp.autocast_mode import (
+    autocast,
+    clear_autocast_cache,
+    get_autocast_cpu_dtype,
+    get_autocast_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_cpu_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+)  # fmt: skip
 from lamina.autograd import (
     enable_grad,
     inference_mode,
@@ -73,8 +85,9 @@ from lamina.ops.torch_names import _assert, embedding
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
-from lamina import fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
+from lamina import amp, cpu, fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
 from lamina._vmap import vmap  # isort: skip
+from lamina.storage import TypedStorage, UntypedStorage  # isort: skip
 from lamina.serialization import load, save  # isort: skip
 from lamina.utils._objects import typename  # isort: skip
 from lamina.utils._summary import summary  # isort: skip
@@ -85,7 +98,7 @@ globals().update(_typed.TYPES)
 
 _LATER = (  # looked at when a script asks: most of it brings much along, or is not here
     "__config__", "_dynamo", "accelerator", "ao", "backends", "cuda", "distributed", "futures", "fx", "hub",
-    "jit", "mps", "multiprocessing", "onnx", "profiler", "types", "xpu",
+    "jit", "mps", "multiprocessing", "onnx", "profiler", "testing", "types", "xpu",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamina import _dtypes, ops
-from lamina._dtypes import BY_NUMPY, CPU, HALVES, SCALAR_NAME, Size, check_device
+from lamina._dtypes import BY_NUMPY, CPU, F32, HALVES, SCALAR_NAME, Size, check_device
 from lamina.autograd import express, graph
 from lamina.autograd import walk as _walk
 from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
@@ -310,6 +310,68 @@ class Tensor(Variable):
 
     def is_pinned(self) -> bool:
         return False
+
+    def untyped_storage(self) -> Any:
+        """The memory that this tensor looks into, as bytes."""
+        from lamina.storage import of_tensor
+
+        return of_tensor(self)
+
+    def storage(self) -> Any:
+        """The memory that this tensor looks into, as elements of its dtype."""
+        from lamina.storage import TypedStorage
+
+        return TypedStorage(wrap_storage=self.untyped_storage(), dtype=self.dtype)
+
+    _typed_storage = storage
+
+    def set_(self, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = ()) -> Tensor:
+        """Look into the memory of a storage, or of another tensor, from now on."""
+        from lamina.storage import set_tensor
+
+        return set_tensor(self, source, storage_offset, size, stride)  # type: ignore[return-value]
+
+    def new(self, *args: Any, device: Any = None) -> Tensor:
+        """A tensor of this dtype: of a size (uninitialised), or of data."""
+        check_device(device)
+        if len(args) == 1 and not isinstance(args[0], (int, np.integer, Size)):
+            return creation.tensor(args[0], dtype=self.dtype)
+        return creation.empty(creation.size_of(args) if args else (0,), dtype=self.dtype)
+
+    def apply_(self, callable: Any) -> Tensor:
+        """Each element replaced by what a function of Python numbers returns for it. Not differentiable."""
+        return self._mapped("apply_", callable)
+
+    def map_(self, tensor: Any, callable: Any) -> Tensor:
+        """Each element replaced by a function of it and of another tensor's. Not differentiable."""
+        return self._mapped("map_", callable, tensor)
+
+    def map2_(self, x: Any, y: Any, callable: Any) -> Tensor:
+        """Each element replaced by a function of it and of two other tensors'. Not differentiable."""
+        return self._mapped("map2_", callable, x, y)
+
+    def _mapped(self, name: str, function: Any, *others: Any) -> Tensor:
+        if self.requires_grad or any(t.requires_grad for t in others):
+            raise RuntimeError(f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead.")
+        arrays = [self._plain(), *(np.broadcast_to(t._a, self._a.shape) for t in others)]
+        values = [function(*row) for row in zip(*(a.reshape(-1).tolist() for a in arrays), strict=True)]
+        self._plain()[...] = np.array(values, self._a.dtype).reshape(self._a.shape)
+        graph.bump(self)
+        return self
+
+    def dim_order(self, ambiguity_check: Any = False) -> tuple[int, ...]:
+        """The dimensions as they lie in memory, outermost first."""
+        strides = self._plain().strides
+        return tuple(sorted(range(len(strides)), key=lambda d: -strides[d]))
+
+    def as_subclass(self, cls: Any) -> Any:
+        """The same tensor, with its history, as an instance of a class derived from ``Tensor``."""
+        if not (isinstance(cls, type) and issubclass(cls, Tensor)):
+            raise TypeError(f"as_subclass(): argument 'cls' must be a type derived from torch.Tensor, but got {cls!r}")
+        seen = self.view_as(self)
+        t = object.__new__(cls)
+        t.__dict__.update(seen.__dict__)
+        return t
 
     def is_set_to(self, tensor: Tensor) -> bool:
         """Whether both are the same view of the same memory."""
@@ -671,7 +733,12 @@ def _binary(op: Any, function: Any) -> Any:
 
 
 def _matmul(self: Any, other: Any) -> Any:
-    return linalg.matmul(self, other) if isinstance(other, Variable) else _operator(linalg.matmul, self, other)
+    if not isinstance(other, Variable):
+        return _operator(linalg.matmul, self, other)
+    a, b = self._a, other._a
+    if a.ndim == 1 and b.ndim == 1 and a.dtype is b.dtype is F32 and a.shape == b.shape:
+        return linalg.Dot.apply(self, other)
+    return linalg.matmul(self, other)
 
 
 def _augmented(name: str, function: Any) -> Any:

@@ -90,7 +90,8 @@ def test_matches_torch(name):
 
 
 @pytest.mark.parametrize("name", ["renorm", "cov", "cov fa", "corrcoef", "frexp", "gradient",
-                                  "gradient points edge", "segments sum None", "segments max 0.5", "segments prod 0.5", "scatter", "slice_copy"])  # fmt: skip
+                                  "gradient points edge", "segments sum None", "segments max 0.5", "segments prod 0.5",
+                                  "scatter", "slice_copy"])  # fmt: skip
 def test_gradients(name):
     function, x = CASES[name]
     assert gradcheck(lambda x: function(lamina, x), leaf(x)) and gradgradcheck(lambda x: function(lamina, x), leaf(x))
