@@ -150,3 +150,20 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors(name):
     same_error(ERRORS[name])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_poisson_is_torchs_stream(dtype):
+    torch = need_torch()
+    for shape, low, high in (((7,), 0, 9), ((200,), 0, 40), ((3, 50), 5, 500), ((0,), 1, 2), ((), 3, 4)):
+        rates = RNG.uniform(low, high, shape).astype(dtype)
+        results = []
+        for t in (lamina, torch):
+            t.manual_seed(3)
+            results.append((t.poisson(t.tensor(rates)), t.rand(3)))
+        assert_same(*results, rtol=0, atol=0)
+    x = lamina.tensor([2.0], requires_grad=True)
+    lamina.poisson(x).sum().backward()
+    assert x.grad.item() == 0
+    for bad in (lambda t: t.poisson(t.tensor([-1.0])), lambda t: t.poisson(t.tensor([1])), lambda t: t.poisson(2.0)):
+        same_error(bad)
