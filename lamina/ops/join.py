@@ -91,10 +91,12 @@ def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
     """Few vectors or matrices of float32 joined along an axis, or stacked along the first, by the express lane; else ``None``."""
     if detours or type(tensors) not in (tuple, list) or not tensors:
         return None
-    arrays = []
+    arrays, records = [], False
     for t in tensors:
         if not isinstance(t, Variable) or t._hidden:
             return None
+        if t._requires or t._base is not None:
+            records = True
         a = t._a
         if a.dtype is not F32 or a.size >= kernel.min_size or not a.flags.c_contiguous:
             return None
@@ -109,6 +111,8 @@ def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
     c = np.concatenate(arrays, dim)
     if op is Stack:
         c = c.reshape((len(arrays), *shape))
+    if not records:
+        return wrap(c)
     r = express.result(op, c, dim, *tensors)
     node = r._node
     if node is not None:

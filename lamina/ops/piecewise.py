@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, limits
 from lamina.autograd import express
-from lamina.autograd.graph import Op, inplace
+from lamina.autograd.graph import Op, Variable, inplace
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.activation import activation, real_only, tensor
@@ -180,7 +180,9 @@ def _fitting(dtype: np.dtype, *numbers: float) -> None:
 
 def relu(input: Any, inplace: bool = False) -> Any:
     """max(x, 0), elementwise; NaN stays NaN."""
-    return relu_(input) if inplace else Relu.apply(tensor(input, "relu"))
+    if inplace:
+        return relu_(input)
+    return Relu.apply(input if isinstance(input, Variable) else tensor(input, "relu"))
 
 
 def leaky_relu(input: Any, negative_slope: float = 0.01, inplace: bool = False) -> Any:

@@ -60,7 +60,7 @@ def in_single(kernel: Callable[..., Any]) -> Callable[..., Any]:
 
 def relu(x: ndarray) -> ndarray:
     """max(x, 0); NaN stays."""
-    return positive(x)
+    return np.maximum(x, _ZERO) if x.dtype is F32 and x.size < _LARGE else positive(x)
 
 
 def relu_backward(grad: ndarray, y: ndarray) -> ndarray:

@@ -35,6 +35,10 @@ _BLOCK = 1024  # numbers that one product adds up: few enough that rounding erro
 def sum(x: ndarray, axes: Axes, keepdims: bool, dtype: np.dtype | None = None) -> Any:  # noqa: A001
     """Σx over ``axes``, computed and returned in ``dtype`` (by default that of x)."""
     if dtype is None:
+        if axes is None and x.ndim == 1 and x.dtype is F32 and not keepdims:
+            row = _rows.get(x.size)
+            if row is not None:
+                return x.dot(row)
         if x.dtype is F16:
             return _add(x, axis=axes, keepdims=keepdims, dtype=F32).astype(F16)
         if x.size < _MATRIX:
