@@ -97,8 +97,8 @@ e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
 globals().update(_typed.TYPES)
 
 _LATER = (  # looked at when a script asks: most of it brings much along, or is not here
-    "__config__", "_dynamo", "accelerator", "ao", "backends", "cuda", "distributed", "futures", "fx", "hub",
-    "jit", "mps", "multiprocessing", "onnx", "profiler", "testing", "types", "xpu",
+    "__config__", "_dynamo", "accelerator", "ao", "backends", "cuda", "distributed", "distributions", "futures", "fx", "hub",
+    "jit", "mps", "multiprocessing", "onnx", "profiler", "return_types", "testing", "types", "xpu",
 )  # fmt: skip
 
 

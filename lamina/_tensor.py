@@ -283,6 +283,12 @@ class Tensor(Variable):
 
         return sparsified(self, sparse_dim)
 
+    def sparse_mask(self, mask: Any) -> Tensor:
+        """The elements at the places of a sparse tensor, as a sparse tensor. Not differentiable."""
+        from lamina._sparse import masked
+
+        return masked(self, mask)
+
     def get_device(self) -> int:
         """-1: the CPU."""
         return -1

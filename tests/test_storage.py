@@ -8,7 +8,9 @@ from support import need_torch, same_error
 
 import lamina
 
-pytestmark = pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:TypedStorage is deprecated:UserWarning", "ignore:Sparse invariant checks:UserWarning"
+)
 
 
 def facts(t):
@@ -54,6 +56,15 @@ def test_methods():
         same_error(bad)
     with pytest.raises(RuntimeError, match="out of bounds"):  # torch makes the storage larger
         lamina.empty(0).set_(lamina.ones(2).untyped_storage(), 0, (3,))
+
+
+def test_sparse_mask_and_return_types():
+    for t in (lamina, need_torch()):
+        x = t.arange(6.0).view(2, 3)
+        mask = t.sparse_coo_tensor(t.tensor([[0, 1], [2, 0]]), t.tensor([9.0, 9.0]), (2, 3)).coalesce()
+        assert x.sparse_mask(mask).to_dense().tolist() == [[0.0, 0.0, 2.0], [3.0, 0.0, 0.0]]
+        assert isinstance(x.max(0), t.return_types.max) and isinstance(t.linalg.svd(x), t.return_types.linalg_svd)
+    same_error(lambda t: t.ones(2, 3).sparse_mask(t.ones(2, 3)))
 
 
 def test_as_subclass():

@@ -81,6 +81,9 @@ def given(out: Any, result: Any) -> Any:
     return result if out is None else store(out, result)
 
 
+RETURN_TYPES: dict[str, Any] = {}  # by PyTorch's names; see lamina.return_types
+
+
 def named_result(name: str, *fields: str) -> Any:
     """The type of a result of several tensors: a named tuple that prints as PyTorch's ``torch.return_types.<name>``."""
     base = namedtuple(name, fields)  # type: ignore[misc]  # noqa: PYI024
@@ -89,7 +92,8 @@ def named_result(name: str, *fields: str) -> Any:
         inside = ",\n".join(f"{f}={v!r}" for f, v in zip(fields, self, strict=True))
         return f"torch.return_types.{name}(\n{inside})"
 
-    return type(name, (base,), {"__slots__": (), "__repr__": __repr__, "__module__": __name__})
+    RETURN_TYPES[name] = kind = type(name, (base,), {"__slots__": (), "__repr__": __repr__, "__module__": __name__})
+    return kind
 
 
 def stored(kind: Any, results: tuple, out: Any) -> Any:
