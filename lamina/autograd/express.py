@@ -122,7 +122,7 @@ def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callabl
 
     if otherwise is None:
         op.lane = kernel, keeps  # type: ignore[attr-defined]
-        op.apply = staticmethod(apply)  # type: ignore[method-assign, assignment]
+        op.apply = staticmethod(apply)  # type: ignore[method-assign]
     return apply
 
 
@@ -210,7 +210,7 @@ def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
         if c.ndim > 1 and not c.flags.c_contiguous:
             t._hidden = True
         if (input._requires if input._base is None else wants(input)) and mode.enabled:
-            node = _new(op)
+            node: Any = _new(op)
             node.shape = a.shape
             if axes is not None:
                 node.axes, node.keepdim, node.label = axes, keepdim, f"{op.__name__}Backward1"
@@ -225,7 +225,8 @@ def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
 
 def operator(op: Any, otherwise: Callable[..., Any]) -> Any:
     """The lane of an operation that has one, as an operator (``x + y``) with a general way of its own."""
-    return two(op, *op.lane, otherwise)
+    kernel, keeps = op.lane
+    return two(op, kernel, keeps, otherwise)
 
 
 def one(op: type[Op], kernel: Kernel, keeps: str = "nothing", setting: str = "") -> Any:
@@ -271,7 +272,7 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing", setting: str = "")
             t._requires = True
         return t
 
-    op.apply = staticmethod(apply)  # type: ignore[method-assign, assignment]
+    op.apply = staticmethod(apply)  # type: ignore[method-assign]
     return apply
 
 

@@ -88,7 +88,7 @@ class Kernel:
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         if x.size >= self.min_size:
             try:
-                y = _run(self.fast, x, *args, **kwargs)  # type: ignore[arg-type]
+                y = _run(self.fast, x, *args, **kwargs)
             except RuntimeError as error:
                 y = _again(error, self.fast, x, *args, **kwargs)
             if y is not NotImplemented:

@@ -122,7 +122,7 @@ def _express_product(general: Any) -> Any:
     return apply
 
 
-MatMul.apply = staticmethod(_express_product(MatMul.apply))  # type: ignore[method-assign, assignment]
+MatMul.apply = staticmethod(_express_product(MatMul.apply))  # type: ignore[method-assign]
 
 
 def _rows(x: Any) -> Any:
