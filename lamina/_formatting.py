@@ -81,10 +81,6 @@ class _ComplexFormatter:
 
     def __init__(self, values: np.ndarray) -> None:
         self.real, self.imag = _Formatter(values.real), _Formatter(values.imag)
-        if self.real.scientific or self.imag.scientific:
-            for part, source in ((self.real, values.real), (self.imag, values.imag)):
-                part.scientific = True
-                part._measure(source.reshape(-1).astype(np.float64))
         self.width = self.real.width + self.imag.width + 1
 
     def __call__(self, v: complex) -> str:

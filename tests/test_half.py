@@ -615,7 +615,8 @@ def test_float8_is_stored_and_not_computed_with():
 
 IN_PLACE = """
 x.masked_fill_(m,0.1) x.scatter_(1,i*0,y) x.scatter_add_(1,i,y) x.index_add_(0,t.tensor([0,0]),y[:2])
-x.index_copy_(0,t.tensor([1]),y[:1]) x.index_fill_(0,t.tensor([1]),0.1) x.index_put_((t.tensor([0,1]),),y[0]) x.index_put_((t.tensor([0,0]),),y[0],accumulate=True)
+x.index_copy_(0,t.tensor([1]),y[:1]) x.index_fill_(0,t.tensor([1]),0.1) x.index_put_((t.tensor([0,1]),),y[0])
+x.index_put_((t.tensor([0,0]),),y[0],accumulate=True)
 x.masked_scatter_(m,y) x.copy_(y) x.fill_(0.1) x.zero_() x.exp_() x.add_(y) x.sub_(0.1) x.mul_(y) x.div_(y) x.clamp_(-0.1,0.1)
 x.addcmul_(y,z) x.lerp_(y,0.3) x.tril_() x.relu_() x[1].mul_(2) x[:,1].fill_(3) x.t().add_(1) x.pow_(2) x.sqrt_()
 x.neg_() x.floor_()

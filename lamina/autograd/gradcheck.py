@@ -77,12 +77,15 @@ def gradcheck(
             "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
         )
     for x in wanted:
-        if x._a.dtype != np.float64:
+        if x._a.dtype not in (np.float64, np.complex128):
             warnings.warn(
                 "An input requires gradient and is not a double precision floating point. This check will likely fail if all the "
                 "inputs are not of double precision floating point.",
                 stacklevel=2,
             )
+    if any(isinstance(x, Variable) and x._a.dtype.kind == "c" for x in inputs):
+        func, inputs = _in_real_numbers(func, inputs)
+        wanted = [x for x in inputs if isinstance(x, Variable) and x._requires]
     try:
         _compare(func, inputs, wanted, eps, atol, rtol, nondet_tol)
         if check_undefined_grad:
@@ -92,6 +95,36 @@ def gradcheck(
             raise
         return False
     return True
+
+
+def _in_real_numbers(func: Callable[..., Any], inputs: tuple) -> tuple[Callable[..., Any], tuple]:
+    """A function of complex numbers as one of their real and imaginary parts, and its inputs.
+
+    PyTorch's gradient of a complex number is that of its real part plus i times that of its imaginary part, so the check
+    of the one function is the check of the other.
+    """
+    from lamina import ops
+
+    def is_complex(x: Any) -> bool:
+        return isinstance(x, Variable) and x._a.dtype.kind == "c"
+
+    which = [is_complex(x) for x in inputs]
+    parts = []
+    for x, split in zip(inputs, which, strict=True):
+        part = wrap(np.stack([x._a.real, x._a.imag], -1)) if split else x
+        if split:
+            part._requires = x._requires
+        parts.append(part)
+
+    def function(*given: Any) -> tuple:
+        enabled, mode.enabled = mode.enabled, True
+        try:
+            joined = [ops.view_as_complex(x) if split else x for x, split in zip(given, which, strict=True)]
+        finally:
+            mode.enabled = enabled
+        return tuple([ops.view_as_real(o) if is_complex(o) else o for o in _outputs(func, tuple(joined))])
+
+    return function, tuple(parts)
 
 
 def _compare(
@@ -149,7 +182,8 @@ def gradgradcheck(
         rng = np.random.default_rng(0)  # fixed, so that a failure repeats
         vectors = []
         for o in outputs:
-            v = wrap(rng.standard_normal(o._a.shape).astype(o._a.dtype))
+            v = rng.standard_normal(o._a.shape).astype(o._a.dtype)
+            v = wrap(v + 1j * rng.standard_normal(o._a.shape) if v.dtype.kind == "c" else v)
             v._requires = True
             vectors.append(v)
     else:

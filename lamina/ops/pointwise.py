@@ -138,27 +138,26 @@ class Pow(Op):
         if ctx.needs(0):
             if isinstance(y, Variable):
                 less_one: Any = sub(y, 1)
-                gx = where(y == 0, 0.0, grad * (y * x**less_one))
+                gx = where(y == 0, 0.0, grad * _conj(y * x**less_one))
             elif y == 0:
                 gx = zeros_like(grad)
             else:
-                gx = grad * (y * x ** (y - 1)) if y != 2 else grad * (x * 2)
+                gx = grad * _conj(y * x ** (y - 1)) if y != 2 else grad * _conj(x * 2)
         if ctx.needs(1):
             result = x**y
             logarithm = (
                 log(x)
                 if isinstance(x, Variable)
+                else complex(np.log(x))
+                if isinstance(x, complex)
                 else float(np.log(x))
                 if x > 0
                 else 0.0
                 if x == 0
                 else float("nan")
             )
-            gy = grad * where(
-                (x == 0) & (y >= 0) if isinstance(x, Variable) else (y >= 0) & (x == 0),
-                0.0,
-                result * logarithm,
-            )
+            at_least_0 = (y.real if isinstance(y, Variable) else y) >= 0
+            gy = grad * where(at_least_0 & (x == 0), 0.0, _conj(result * logarithm))
         return gx, gy
 
 
@@ -283,7 +282,9 @@ def _floats(a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _conj(x: Any) -> Any:
-    return conj(x) if isinstance(x, Variable) and x._a.dtype.kind == "c" else x
+    if isinstance(x, Variable):
+        return conj(x) if x._a.dtype.kind == "c" else x
+    return x.conjugate() if isinstance(x, complex) else x
 
 
 def _scaled(input: Any, other: Any, alpha: Any) -> Any:
@@ -723,6 +724,8 @@ class Logit(Op):
 
     @staticmethod
     def forward(ctx, x):
+        if x._a.dtype.kind == "c":
+            raise NotImplementedError(f'"logit_cpu" not implemented for {SCALAR_NAME[_dtypes.BY_NUMPY[x._a.dtype]]!r}')
         ctx.save(x)
         a = floating(x)
         return k.log(k.div(a, k.sub(np.ones((), a.dtype), a)))

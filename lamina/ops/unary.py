@@ -25,6 +25,7 @@ def _one(
     ``floats``: integers become floats first. ``bools``, ``complexes``: whether such tensors are taken.
     """
     kernel = getattr(k, name)
+    analytic = name not in ("abs", "conj", "sign", "neg")
 
     class _Unary(Op):
         elementwise = True
@@ -43,7 +44,10 @@ def _one(
         @staticmethod
         def backward(ctx, grad):
             saved = ctx.saved
-            return rule(grad, ctx.output if uses == "output" else saved[0] if saved else None)
+            of = ctx.output if uses == "output" else saved[0] if saved else None
+            if analytic and grad._a.dtype.kind == "c":  # the rule is linear in g, and the derivative is to be conjugated
+                return conj(rule(conj(grad), of))
+            return rule(grad, of)
 
     _Unary.__name__ = _Unary.__qualname__ = "".join(part.capitalize() for part in name.split("_"))
     _Unary.__doc__ = doc
@@ -113,7 +117,11 @@ atan = _one("atan", lambda g, x: g / (x * x + 1), "arctan x")
 sinh = _one("sinh", lambda g, x: g * cosh(x), "sinh x")
 cosh = _one("cosh", lambda g, x: g * sinh(x), "cosh x")
 asinh = _one("asinh", lambda g, x: g * rsqrt(x * x + 1), "arsinh x")
-acosh = _one("acosh", lambda g, x: g * rsqrt(x * x - 1), "arcosh x")
+acosh = _one(
+    "acosh",  # of complex numbers, the root of the product would be the one on the other branch at times
+    lambda g, x: g / (sqrt(x - 1) * sqrt(x + 1)) if x._a.dtype.kind == "c" else g * rsqrt(x * x - 1),
+    "arcosh x",
+)
 atanh = _one("atanh", lambda g, x: g / (1 - x * x), "artanh x")
 floor = _one("floor", _flat, "The largest integer ≤ x", "nothing", floats=False, bools=False)
 ceil = _one("ceil", _flat, "The smallest integer ≥ x", "nothing", floats=False, bools=False)
