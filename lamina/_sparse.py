@@ -351,7 +351,7 @@ def sparsified(x: Tensor, sparse_dim: int | None = None) -> SparseTensor:
 def masked(x: Tensor, mask: Any) -> SparseTensor:
     """What a tensor holds at the places of a sparse one."""
     if not isinstance(mask, SparseTensor):
-        raise RuntimeError("sparse_mask only supports a sparse tensor as the mask, but got a dense one")
+        raise NotImplementedError("sparse_mask only supports a sparse tensor as the mask, but got a dense one")
     if x.shape != mask.shape:
         raise RuntimeError(
             f"sparse_mask(): operands have incompatible sizes; self has size {list(x.shape)} but mask has size {list(mask.shape)}"

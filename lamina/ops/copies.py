@@ -81,6 +81,6 @@ def empty_permuted(
 
 
 FUNCTIONS = (
-    *_made, "as_strided_scatter", "empty_permuted", inplace(addmv, "addmv_"),
+    *_made, "as_strided_scatter", "empty_permuted", inplace(addmv, "addmv_"), layout.as_strided_, layout.resize_as_,
 )  # fmt: skip
 METHODS = ("as_strided_scatter",)

@@ -59,7 +59,7 @@ def _chebyshev(x: ndarray, n: Any, kind: str, shifted: bool = False) -> Any:
     outside = np.where(z > 0, _growing(degree, growth, kind), sign * _growing(degree, growth, mirrored))
     size = np.abs(z)
     r = np.where(degree <= _BY_RECURRENCE, low, np.where(size < 1, inside, outside))
-    right = {"t": 1.0, "u": degree + 1, "v": 1.0, "w": 2 * degree + 1}
+    right: dict[str, Any] = {"t": 1.0, "u": degree + 1, "v": 1.0, "w": 2 * degree + 1}
     r = np.where(z == 1, right[kind], np.where(z == -1, sign * right[mirrored], r))
     return _finish(x, degree, np.where(np.isnan(z), z, r))
 
