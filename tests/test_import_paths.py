@@ -35,7 +35,8 @@ nn.parallel.scatter_gather nn.parallel.distributed nn.parallel.data_parallel uti
 nn.parameter onnx onnx.operators utils.data.distributed autograd.functional backends.mps nn.modules.batchnorm
 nn.modules.instancenorm nn.modules.transformer nn.utils.fusion nn.utils.parametrize nn.utils.stateless utils utils.data.dataloader
 xpu nn.modules.utils _dynamo.utils version utils.data._utils utils.data._utils.collate utils.data._utils.worker serialization
-random special __config__ cuda mps accelerator nn.quantized
+random special __config__ cuda mps accelerator nn.quantized distributions distributions.constraints distributions.kl
+distributions.utils distributions.categorical distributions.transforms
 """.split()
 STRICT = """
 utils._pytree distributed utils.checkpoint fx jit nn.attention nn.parallel _dynamo hub futures nn.attention.flex_attention
@@ -61,7 +62,7 @@ def test_modules_are_there_without_being_imported():
         "assert not [m for m in sys.modules if m.startswith(('multiprocessing', 'urllib.request', 'lamina.distributions'))]\n"
         "assert torch.jit.is_scripting() is False and torch.distributed.is_available() is False\n"
         "assert torch.nn.attention.sdpa_kernel and torch.hub.get_dir() and torch.utils.checkpoint.checkpoint\n"
-        "assert torch.multiprocessing.get_context and torch.futures.Future is torch.Future\n"
+        "assert torch.multiprocessing.get_context and torch.futures.Future is torch.Future and torch.distributions.Normal\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,0 +1,72 @@
+"""Kullback-Leibler divergences, by the types of both distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lamina.distributions.categorical import Bernoulli, Categorical
+from lamina.distributions.continuous import Exponential, Laplace, Normal
+from lamina.distributions.transformed_distribution import Independent
+from lamina.distributions.transforms import sum_rightmost
+
+__all__ = ["kl_divergence", "register_kl"]
+
+_rules: dict[tuple[type, type], Callable[[Any, Any], Any]] = {}
+
+
+def register_kl(type_p: type, type_q: type) -> Callable[[Any], Any]:
+    """A decorator: the function computes the divergence of distributions of two types, or of types derived from them."""
+
+    def register(function: Any) -> Any:
+        _rules[type_p, type_q] = function
+        return function
+
+    return register
+
+
+def kl_divergence(p: Any, q: Any) -> Any:
+    """The expectation under ``p`` of log p − log q; raises NotImplementedError if nobody registered the types."""
+    fitting = [(a, b) for a, b in _rules if isinstance(p, a) and isinstance(q, b)]
+    if not fitting:
+        raise NotImplementedError(f"No KL(p || q) is implemented for p type {type(p).__name__} and q type {type(q).__name__}")
+    best = min(fitting, key=lambda pair: (type(p).__mro__.index(pair[0]), type(q).__mro__.index(pair[1])))
+    return _rules[best](p, q)
+
+
+@register_kl(Normal, Normal)
+def _normal(p: Any, q: Any) -> Any:
+    ratio = (p.scale / q.scale).pow(2)
+    return 0.5 * (ratio + ((p.loc - q.loc) / q.scale).pow(2) - 1 - ratio.log())
+
+
+@register_kl(Laplace, Laplace)
+def _laplace(p: Any, q: Any) -> Any:
+    ratio, distance = p.scale / q.scale, (p.loc - q.loc).abs()
+    return -ratio.log() + distance / q.scale + ratio * (-distance / p.scale).exp() - 1
+
+
+@register_kl(Exponential, Exponential)
+def _exponential(p: Any, q: Any) -> Any:
+    ratio = q.rate / p.rate
+    return -ratio.log() + ratio - 1
+
+
+@register_kl(Bernoulli, Bernoulli)
+def _bernoulli(p: Any, q: Any) -> Any:
+    from lamina.nn.functional import logsigmoid
+
+    a = p.probs * (logsigmoid(p.logits) - logsigmoid(q.logits))
+    return a + (1 - p.probs) * (logsigmoid(-p.logits) - logsigmoid(-q.logits))
+
+
+@register_kl(Categorical, Categorical)
+def _categorical(p: Any, q: Any) -> Any:
+    return (p.probs * (p.logits - q.logits)).sum(-1)
+
+
+@register_kl(Independent, Independent)
+def _independent(p: Any, q: Any) -> Any:
+    if p.reinterpreted_batch_ndims != q.reinterpreted_batch_ndims:
+        raise NotImplementedError("the divergence of Independent distributions of different event dimensions")
+    return sum_rightmost(kl_divergence(p.base_dist, q.base_dist), p.reinterpreted_batch_ndims)
