@@ -120,8 +120,8 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
                 raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(output)}")
             if output.dim():
                 raise RuntimeError(
-                    f"grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with {output.dim()} dims. "
-                    "Maybe you wanted to use the vjp or jacrev APIs instead?"
+                    f"grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with {output.dim()} dims."
+                    " Maybe you wanted to use the vjp or jacrev APIs instead?"
                 )
             found = tree_unflatten(_gradients([output], leaves), spec)
             result = found if isinstance(argnums, tuple) else found[0]

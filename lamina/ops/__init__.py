@@ -17,7 +17,8 @@ FAMILIES = (
     "products", "einsum", "decomposition", "orthogonal", "random", "factorization", "activation", "piecewise", "conv",
     "conv_tbc", "pad", "shuffle", "pooling", "resample", "grid", "fold", "norm", "layernorm", "dropout",
     "attention", "multihead", "rnn", "loss", "loss_pointwise", "loss_binary", "embedding", "distance",
-    "loss_margin", "loss_ctc", "loss_linear", "grouped", "fft", "spectral", "special", "numeric", "copies", "counts", "foreach", "torch_names",
+    "loss_margin", "loss_ctc", "loss_linear", "grouped", "fft", "spectral", "special",
+    "numeric", "copies", "counts", "foreach", "torch_names",
 )  # fmt: skip
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
