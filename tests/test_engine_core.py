@@ -205,6 +205,23 @@ def test_misaligned_array():
     np.testing.assert_array_equal(kernels.relu_backward.fast(x, x), np.where(values > 0, values, 0))
 
 
+def test_a_free_block_of_another_size_serves_before_new_memory():
+    memory.release()
+    size = memory.THRESHOLD
+    large = memory.empty((3 * size // 4,))      # three times the threshold in bytes
+    del large
+    held = memory.held()
+    assert held >= 3 * size
+    small = memory.empty((2 * size // 4,))
+    assert memory.held() < held and memory.in_use() >= 3 * size
+    far = memory.empty((size // 4,))            # nothing near its size is free
+    small[:], far[:] = 1, 2
+    assert small.min() == small.max() == 1
+    del small, far
+    assert memory.held() >= held + size
+    memory.release()
+
+
 # -- plans ---------------------------------------------------------------------------------------------------------
 
 

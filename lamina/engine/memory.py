@@ -124,10 +124,27 @@ def _take(nbytes: int) -> Any:
     try:
         block = kind.free.pop()
     except IndexError:
-        block = _new_block(kind.size)
+        kind, block = _spare(nbytes) or (kind, _new_block(kind.size))
     owner = kind.owner.from_buffer(block)
     owner.block = block
     return owner
+
+
+# How much larger than what is asked for a free block of another class may be. MB of blocks after three training steps, with at
+# most 190, 138, 105 in use at a time, by factors 1 (no other class), 2, 4, 16: U-Net 343, 252, 255, 286; ResNet-18 192, 170,
+# 178, 327; DCGAN 165, 135, 141, 154.
+_STRETCH = 2
+
+
+def _spare(nbytes: int) -> tuple[_SizeClass, np.ndarray] | None:
+    """The smallest free block of another class that holds `nbytes`, rather than new memory beside idle one."""
+    fitting = [kind for size, kind in list(_classes.items()) if nbytes <= size <= _STRETCH * nbytes and kind.free]
+    for kind in sorted(fitting, key=lambda kind: kind.size):
+        try:
+            return kind, kind.free.pop()
+        except IndexError:      # another thread took it
+            continue
+    return None
 
 
 def _finaliser(free: list[np.ndarray]) -> Callable[[Any], None]:
