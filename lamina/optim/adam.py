@@ -1,30 +1,26 @@
-"""Adam and AdamW."""
+"""Adam."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from lamina import _dtypes as dtypes
 from lamina import ops
 from lamina._tensor import Tensor
-from lamina.autograd.graph import bump, wrap
 from lamina.engine import kernels as k
+from lamina.optim._rule import RuleOptimizer, count, decayed, zeros
 from lamina.optim.optimizer import (
-    Optimizer,
     check_at_least_zero,
+    check_betas,
+    check_one_element,
     check_one_implementation,
-    run_closure,
+    number,
     scalar,
-    with_gradients,
 )
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam"]
 
 
-class Adam(Optimizer):
+class Adam(RuleOptimizer):
     r"""Steps scaled by running averages of the gradient and of its square.
 
     .. math::
@@ -54,6 +50,17 @@ class Adam(Optimizer):
         RuntimeError: `fused` together with `foreach` or `differentiable`.
     """
 
+    _kernel = k.adam_update
+    _later = {
+        "amsgrad": False,
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+        "fused": None,
+    }
+
     def __init__(
         self,
         params: Any,
@@ -70,23 +77,20 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
-            if isinstance(value, Tensor):
-                if foreach and not capturable:
-                    raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
-                if value.numel() != 1:
-                    raise ValueError(f"Tensor {name} must be 1-element, but it has {value.numel()}")
+        tensors = {"lr": lr, "betas[0]": betas[0], "betas[1]": betas[1]}
+        for name, value in tensors.items():
+            if isinstance(value, Tensor) and foreach and not capturable:
+                raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
+        check_one_element(**tensors)
         check_at_least_zero(learning__rate=lr, epsilon__value=eps)
-        for i, beta in enumerate(betas):
-            if not 0.0 <= scalar(beta) < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_betas(betas)
         check_at_least_zero(weight_decay__value=weight_decay)
         if {type(scalar(b)) for b in betas} != {float} or isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
             raise ValueError("betas must be either both floats or both Tensors")
         check_one_implementation(fused, foreach, differentiable)
         defaults = {
             "lr": lr,
-            "betas": tuple(scalar(b) for b in betas) if not differentiable else tuple(betas),
+            "betas": tuple(b.squeeze() if isinstance(b, Tensor) else b for b in betas),
             "eps": eps,
             "weight_decay": weight_decay,
             "amsgrad": amsgrad,
@@ -99,145 +103,37 @@ class Adam(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in (
-                ("amsgrad", False),
-                ("maximize", False),
-                ("foreach", None),
-                ("capturable", False),
-                ("differentiable", False),
-                ("decoupled_weight_decay", False),
-                ("fused", None),
-            ):
-                group.setdefault(name, value)
-            for p in group["params"]:
-                mine = self.state.get(p)
-                if mine and not isinstance(mine["step"], Tensor):
-                    mine["step"] = _step_tensor(group, float(mine["step"]))
-
-    def _state_of(self, p: Any, group: dict[str, Any]) -> dict[str, Any]:
-        state: dict[str, Any] = self.state[p]
-        if not state:
-            state["step"] = _step_tensor(group, 0.0)
-            state["exp_avg"] = wrap(np.zeros_like(p._a))
-            state["exp_avg_sq"] = wrap(np.zeros_like(p._a))
-            if group["amsgrad"]:
-                state["max_exp_avg_sq"] = wrap(np.zeros_like(p._a))
+    def _fresh(self, p: Any, group: dict[str, Any]) -> dict[str, Any]:
+        state = {"step": count(0.0, group), "exp_avg": zeros(p), "exp_avg_sq": zeros(p)}
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = zeros(p)
         return state
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the loss of `closure`, if one is given."""
-        loss = run_closure(closure)
-        for group in self.param_groups:
-            if group["differentiable"]:
-                with with_gradients(self):
-                    self._recorded_step(group)
-                continue
-            beta1, beta2 = group["betas"]
-            lr, eps, decay = scalar(group["lr"]), group["eps"], scalar(group["weight_decay"])
-            amsgrad, decoupled, maximize = group["amsgrad"], group["decoupled_weight_decay"], group["maximize"]
-            for p in group["params"]:
-                grad = p._grad
-                if grad is None:
-                    continue
-                if grad.is_sparse:
-                    raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
-                state = self._state_of(p, group)
-                step = state["step"]._a
-                step += 1
-                k.adam_update(
-                    p._a,
-                    grad._a,
-                    state["exp_avg"]._a,
-                    state["exp_avg_sq"]._a,
-                    state["max_exp_avg_sq"]._a if amsgrad else None,
-                    step.item(),
-                    lr,
-                    beta1,
-                    beta2,
-                    eps,
-                    decay,
-                    decoupled,
-                    maximize,
-                )
-                bump(p)
-        return loss
+    def _check_group(self, group: dict[str, Any]) -> None:
+        super()._check_group(group)
+        if group["foreach"] and isinstance(group["lr"], Tensor) and not group["capturable"]:
+            raise RuntimeError("lr as a Tensor is not supported for capturable=False and foreach=True")
 
-    def _recorded_step(self, group: dict[str, Any]) -> None:
-        """The same rule in operations on tensors."""
-        lr, (beta1, beta2), decay = group["lr"], group["betas"], group["weight_decay"]
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            state = self._state_of(p, group)
-            if state["step"].requires_grad:
-                raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
-            state["step"] += 1
-            t = state["step"].item()
-            g = -p.grad if group["maximize"] else p.grad
-            if isinstance(decay, Tensor) or decay:
-                if group["decoupled_weight_decay"]:
-                    p.mul_(1 - lr * decay)
-                else:
-                    g = g + p.clone() * decay  # p itself is about to be written
-            m = state["exp_avg"] = state["exp_avg"] * beta1 + g * (1 - beta1)
-            v = state["exp_avg_sq"] = state["exp_avg_sq"] * beta2 + g * g * (1 - beta2)
-            if group["amsgrad"]:
-                v = state["max_exp_avg_sq"] = ops.maximum(state["max_exp_avg_sq"], v)
-            correction1, correction2 = 1 - beta1**t, 1 - beta2**t
-            p.add_(m / (v.sqrt() / correction2**0.5 + group["eps"]) * (-lr / correction1))
+    def _check_sparse(self, group: dict[str, Any]) -> None:
+        raise RuntimeError("Adam does not support sparse gradients, please consider SparseAdam instead")
 
+    def _names(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return "exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else None
 
-class AdamW(Adam):
-    r"""Adam with weight decay that shrinks the parameters directly: :math:`\theta \leftarrow (1 - \gamma\lambda)\theta`
-    before each step, after Loshchilov and Hutter,
-    `Decoupled Weight Decay Regularization <https://arxiv.org/abs/1711.05101>`_.
+    def _numbers(self, group: dict[str, Any]) -> tuple[Any, ...]:
+        beta1, beta2 = group["betas"]
+        settings = group["lr"], beta1, beta2, group["eps"], group["weight_decay"]
+        return *map(number, settings), group["decoupled_weight_decay"], group["maximize"]
 
-    Args:
-        weight_decay (float): :math:`\lambda`. Default: 1e-2.
-
-    The other arguments and the errors are those of :class:`Adam`.
-    """
-
-    def __init__(
-        self,
-        params: Any,
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-        )
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group["decoupled_weight_decay"] = True
-
-
-def _step_tensor(group: dict[str, Any], value: float) -> Any:
-    """The count of steps, as PyTorch keeps it."""
-    single = group["capturable"] or group["fused"] or dtypes.get_default_dtype() is not dtypes.float64
-    return wrap(np.array(value, np.float32 if single else np.float64))
+    def _rule(self, group: dict[str, Any], last: tuple[Any, ...], p: Any, g: Any, *kept: Any) -> tuple[Any, ...]:
+        lr, (beta1, beta2), decay, t = group["lr"], group["betas"], group["weight_decay"], last[0]
+        if group["decoupled_weight_decay"]:
+            p = p * (1 - lr * decay)
+        else:
+            g = decayed(g, p, decay)
+        m, v, *largest = kept
+        m = m * beta1 + g * (1 - beta1)
+        v = v * beta2 + g * g * (1 - beta2)
+        new = [m, v, ops.maximum(largest[0], v)] if largest else [m, v]
+        correction1, correction2 = 1 - beta1**t, 1 - beta2**t
+        return p - m / (new[-1].sqrt() / correction2**0.5 + group["eps"]) * (lr / correction1), *new

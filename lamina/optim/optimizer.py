@@ -1,4 +1,18 @@
-"""`Optimizer`: parameter groups, state, hooks and saving; the rules are in the files beside it."""
+"""`Optimizer`: parameter groups, state, hooks and saving; the rules are in the files beside it.
+
+A step of an optimizer of `_rule.py` (all but `LBFGS` and the sparse `SparseAdam`) has two halves, and a caller with gradient arrays of
+its own may use them apart::
+
+    fresh = {}                                                    # states that this step makes
+    params, grads, states = optimizer._gather(group, fresh)       # checks everything, writes nothing
+    hyper = optimizer._hyper(group)                               # the settings, as the kernel takes them
+    optimizer.state.update(fresh)
+    optimizer._update(params, grads, states, hyper)               # writes: parameters, states, versions
+
+`params` are tensors, `grads` arrays of their shapes and dtypes, in any memory order, and `states` the dicts of `optimizer.state`. What
+`_update` does is in place, so the arrays of parameters and states stay where they are from step to step. Nothing is written
+before all groups are checked: a step that raises leaves parameters and states as they were.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +26,8 @@ from typing import Any
 from lamina import _dtypes as dtypes
 from lamina._tensor import Tensor
 from lamina.autograd import set_grad_enabled
-from lamina.autograd.graph import bump
+from lamina.autograd.graph import bump, mode
+from lamina.ops import view_as_real
 from lamina.utils._objects import as_own_tensor, typename
 from lamina.utils.hooks import RemovableHandle
 
@@ -66,6 +81,9 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(step)
     def hooked(*args: Any, **kwargs: Any) -> Any:
+        recorder = mode.recorder
+        if recorder is not None and not recorder.depth:
+            return recorder.whole(hooked, args, kwargs)
         self = args[0]
         pre, post = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
         if not (pre or post or _global_pre_hooks or _global_post_hooks):
@@ -360,11 +378,30 @@ def scalar(x: Any) -> Any:
     return x.item() if isinstance(x, Tensor) else x
 
 
+def number(x: Any) -> float:
+    """A setting as a float; raises `TypeError` or `ValueError` if it is none."""
+    return float(x.item() if isinstance(x, Tensor) else x)
+
+
+def check_one_element(**settings: Any) -> None:
+    """Raise `ValueError` for a setting that is a tensor of several elements."""
+    for name, value in settings.items():
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ValueError(f"Tensor {name} must be 1-element, but it has {value.numel()}")
+
+
 def check_at_least_zero(**settings: Any) -> None:
-    """Raise `ValueError` for a setting that is negative or NaN; underscores in names become spaces."""
+    """Raise `ValueError` for a setting that is negative or NaN; double underscores in names become spaces."""
     for name, value in settings.items():
         if not 0.0 <= value:
             raise ValueError(f"Invalid {name.replace('__', ' ')}: {value}")
+
+
+def check_betas(betas: Any) -> None:
+    """Raise `ValueError` for a beta outside of [0, 1)."""
+    for i, beta in enumerate(betas):
+        if not 0.0 <= scalar(beta) < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
 
 def check_one_implementation(fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
@@ -375,8 +412,48 @@ def check_one_implementation(fused: bool | None, foreach: bool | None, different
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
 
-def with_gradients(optimizer: Optimizer) -> set_grad_enabled:
-    """Record the step's operations only where the optimizer is to be differentiated through."""
-    return set_grad_enabled(optimizer.defaults["differentiable"])
+# -- names that optimizers written for PyTorch import --------------------------------------------------------------
+
+ParamsT = Any  # an iterable of tensors, of pairs of name and tensor, or of groups
+_to_scalar = _get_value = scalar
+
+_params_doc = "params (iterable): parameters, pairs of name and parameter, or parameter groups."
+_foreach_doc = "foreach (bool, optional): PyTorch's choice of an implementation; here there is one."
+_fused_doc = "fused (bool, optional): PyTorch's choice of an implementation; here there is one."
+_capturable_doc = "capturable (bool, optional): for graphs of accelerators; a step on the CPU raises. Default: False."
+_differentiable_doc = "differentiable (bool, optional): whether the step itself is recorded for gradients. Default: False."
+_maximize_doc = "maximize (bool, optional): whether the objective is to grow. Default: False."
 
 
+def _get_scalar_dtype(is_fused: bool | None = None) -> dtypes.dtype:
+    """The dtype in which counts of steps are kept."""
+    wide = not is_fused and dtypes.get_default_dtype() is dtypes.float64
+    return dtypes.float64 if wide else dtypes.float32
+
+
+def _default_to_fused_or_foreach(
+    params: list[Any], differentiable: bool, use_fused: bool = False
+) -> tuple[bool, bool]:
+    """PyTorch's choice (fused, foreach) for parameters on the CPU: fused if that is asked for, and never foreach."""
+    if differentiable or not use_fused:
+        return False, False
+    return all(p is None or p.is_floating_point() for p in params), False
+
+
+def _use_grad_for_differentiable(func: Callable[..., Any]) -> Callable[..., Any]:
+    """A `step` that is recorded if the optimizer is differentiable, and only then."""
+
+    @functools.wraps(func)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        with set_grad_enabled(args[0].defaults["differentiable"]):
+            return func(*args, **kwargs)
+
+    return step
+
+
+def _view_as_real(params: list[Any], *state_and_grads: list[Any]) -> None:
+    """Replace complex parameters, and what belongs to them, by their real and imaginary parts."""
+    for i, p in enumerate(params):
+        if p.is_complex():
+            for values in (params, *state_and_grads):
+                values[i] = view_as_real(values[i])

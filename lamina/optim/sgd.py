@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lamina._tensor import Tensor
-from lamina.autograd.graph import bump, wrap
+from lamina.autograd.graph import wrap
 from lamina.engine import kernels as k
-from lamina.optim.optimizer import (
-    Optimizer,
-    check_at_least_zero,
-    check_one_implementation,
-    run_closure,
-    scalar,
-    with_gradients,
-)
+from lamina.optim._rule import RuleOptimizer, decayed
+from lamina.optim.optimizer import check_at_least_zero, check_one_element, check_one_implementation, number, scalar
 
 __all__ = ["SGD"]
 
 
-class SGD(Optimizer):
+class SGD(RuleOptimizer):
     r"""Stochastic gradient descent, with momentum if wanted.
 
     .. math::
@@ -56,6 +49,10 @@ class SGD(Optimizer):
     0.8
     """
 
+    _kernel = k.sgd_update
+    _later = {"nesterov": False, "maximize": False, "foreach": None, "differentiable": False, "fused": False}
+    _counts = ()
+
     def __init__(
         self,
         params: Any,
@@ -70,8 +67,7 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        if isinstance(lr, Tensor) and lr.numel() != 1:
-            raise ValueError(f"Tensor lr must be 1-element, but it has {lr.numel()}")
+        check_one_element(lr=lr)
         check_at_least_zero(learning__rate=lr)
         for name, value in (("momentum", momentum), ("weight_decay", weight_decay)):
             if scalar(value) < 0.0:
@@ -92,78 +88,55 @@ class SGD(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in (
-                ("nesterov", False),
-                ("maximize", False),
-                ("foreach", None),
-                ("differentiable", False),
-                ("fused", False),
-            ):
-                group.setdefault(name, value)
+    def _fresh(self, p: Any, group: dict[str, Any]) -> dict[str, Any]:
+        return {"momentum_buffer": None} if group["momentum"] else {}
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient; returns the loss of `closure`, if one is given."""
-        loss = run_closure(closure)
-        for group in self.param_groups:
-            if group["differentiable"]:
-                with with_gradients(self):
-                    self._recorded_step(group)
-                continue
-            lr, momentum, decay = scalar(group["lr"]), group["momentum"], scalar(group["weight_decay"])
-            dampening, nesterov, maximize = group["dampening"], group["nesterov"], group["maximize"]
-            for p in group["params"]:
-                grad = p._grad
-                if grad is None:
-                    continue
-                if grad.is_sparse:
-                    self._sparse_step(p, grad, group)
-                    continue
-                buffer, first = None, False
-                if momentum:
-                    state = self.state[p]
-                    kept = state.get("momentum_buffer")
-                    first = kept is None
-                    if first:
-                        kept = state["momentum_buffer"] = wrap(np.zeros_like(p._a))
-                    buffer = kept._a
-                k.sgd_update(p._a, grad._a, buffer, lr, momentum, dampening, decay, nesterov, maximize, first)
-                bump(p)
-        return loss
+    def _names(self, group: dict[str, Any]) -> tuple[str | None, ...]:
+        return ("momentum_buffer" if group["momentum"] else None,)
 
-    def _sparse_step(self, p: Any, grad: Any, group: dict[str, Any]) -> None:
-        """The same rule for the rows that a sparse gradient has; the momentum is sparse, too."""
+    def _numbers(self, group: dict[str, Any]) -> tuple[Any, ...]:
+        momentum, dampening, decay = (number(group[n]) for n in ("momentum", "dampening", "weight_decay"))
+        return number(group["lr"]), momentum, dampening, decay, group["nesterov"], group["maximize"]
+
+    def _check_state(self, p: Any, state: dict[str, Any], names: list[str]) -> None:
+        kept = state.get("momentum_buffer")
+        if kept is not None and not kept.is_sparse:
+            super()._check_state(p, state, names)
+
+    def _check_sparse(self, group: dict[str, Any]) -> None:
         if scalar(group["weight_decay"]):
             raise RuntimeError("SGD: a sparse gradient goes with weight_decay=0 only, as the decay would concern all rows")
-        momentum = group["momentum"]
-        g = -grad if group["maximize"] else grad
-        if momentum:
-            state = self.state[p]
-            kept = state.get("momentum_buffer")
-            buffer = g.clone() if kept is None else kept * momentum + g * (1 - group["dampening"])
-            buffer = state["momentum_buffer"] = buffer.coalesce() if buffer.is_sparse else buffer
-            g = g + buffer * momentum if group["nesterov"] else buffer
-        if g.is_sparse:
-            g._add_into(p._plain(), -scalar(group["lr"]))
-        else:  # a buffer that once was dense
-            p._a -= g._a * p._a.dtype.type(scalar(group["lr"]))
-        bump(p)
 
-    def _recorded_step(self, group: dict[str, Any]) -> None:
-        """The same rule in operations on tensors."""
-        lr, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            g = -p.grad if group["maximize"] else p.grad
-            if isinstance(decay, Tensor) or decay:
-                g = g + p.clone() * decay  # p itself is about to be written
-            if momentum:
-                state = self.state[p]
-                buffer = state.get("momentum_buffer")
-                buffer = g.detach().clone() if buffer is None else buffer * momentum + g * (1 - group["dampening"])
-                state["momentum_buffer"] = buffer
-                g = g + buffer * momentum if group["nesterov"] else buffer
-            p.add_(g * -lr)
+    def _advance(self, p: Any, state: dict[str, Any], numbers: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not numbers[1]:
+            return (*numbers, False)
+        buffer = state.get("momentum_buffer")
+        if buffer is None:
+            state["momentum_buffer"] = wrap(np.zeros_like(p._a))
+        elif buffer.is_sparse:  # of a gradient that once was sparse
+            state["momentum_buffer"] = buffer.to_dense()
+        return (*numbers, buffer is None)
+
+    def _sparse(self, p: Any, grad: Any, state: dict[str, Any], hyper: Any) -> None:
+        """The same rule for the rows that a sparse gradient has; the momentum is sparse, too."""
+        lr, momentum, dampening, _, nesterov, maximize = hyper[1]
+        g = -grad if maximize else grad
+        if momentum:
+            kept = state.get("momentum_buffer")
+            buffer = g.clone() if kept is None else kept * momentum + g * (1 - dampening)
+            buffer = state["momentum_buffer"] = buffer.coalesce() if buffer.is_sparse else buffer
+            g = g + buffer * momentum if nesterov else buffer
+        if g.is_sparse:
+            g._add_into(p._plain(), -lr)
+        else:  # a buffer that once was dense
+            k.sgd_update(p._a, g._a, None, lr, 0.0, 0.0, 0.0, False, False, False)
+
+    def _rule(self, group: dict[str, Any], last: tuple[Any, ...], p: Any, g: Any, *kept: Any) -> tuple[Any, ...]:
+        lr, momentum = group["lr"], group["momentum"]
+        g = decayed(g, p, group["weight_decay"])
+        if not kept:
+            return (p - g * lr,)
+        (buffer,) = kept
+        buffer = g.detach().clone() if last[-1] else buffer * momentum + g * (1 - group["dampening"])
+        g = g + buffer * momentum if group["nesterov"] else buffer
+        return p - g * lr, buffer
