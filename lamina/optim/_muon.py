@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from lamina._tensor import Tensor
 from lamina.autograd.graph import bump
 from lamina.engine import kernels as k
 from lamina.optim._rule import RuleOptimizer, zeros

@@ -77,7 +77,7 @@ class RuleOptimizer(Optimizer):
             for name, value in self._later.items():
                 group.setdefault(name, value)
             for p in group["params"]:
-                kept = self.state.get(p)
+                kept: Any = self.state.get(p)
                 for name in self._counts if kept else ():  # checkpoints of old have numbers
                     if not isinstance(kept[name], Tensor):
                         kept[name] = count(float(kept[name]), group)
@@ -152,7 +152,7 @@ class RuleOptimizer(Optimizer):
         fused = group.get("fused")
         if group.get("capturable") and not fused:
             raise AssertionError(
-                f"{type(self).__name__}: If capturable=True, params and state_steps must be on supported devices, which the CPU is not"
+                f"{type(self).__name__}: capturable=True, but params and state_steps are on the CPU, which cannot capture"
             )
         if fused:
             for p in group["params"]:

@@ -10,7 +10,13 @@ from lamina._tensor import Tensor
 from lamina.autograd.graph import wrap
 from lamina.engine import kernels as k
 from lamina.optim._rule import RuleOptimizer, count, decayed
-from lamina.optim.optimizer import check_at_least_zero, check_one_element, check_one_implementation, number, scalar
+from lamina.optim.optimizer import (
+    check_at_least_zero,
+    check_one_element,
+    check_one_implementation,
+    number,
+    scalar,
+)
 
 __all__ = ["Adagrad"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lamina._dtypes import to_numpy
 from lamina._tensor import Tensor
 from lamina.engine import kernels as k
 from lamina.optim._rule import RuleOptimizer, count, decayed, zeros
-from lamina.optim.optimizer import check_at_least_zero, check_one_element, number, scalar
+from lamina.optim.optimizer import _get_scalar_dtype, check_at_least_zero, check_one_element, number, scalar
 
 __all__ = ["ASGD"]
 
@@ -89,8 +90,10 @@ class ASGD(RuleOptimizer):
         step, eta, mu = state["step"]._a, state["eta"]._a, state["mu"]._a
         step += 1
         t, now, share = step.item(), eta.item(), mu.item()
-        eta[...] = lr / (1 + lambd * lr * t) ** alpha
-        mu[...] = 1 / max(1, t - t0)
+        # Rounded to the default dtype in any case: loading casts these entries to the parameter's dtype.
+        rounded = to_numpy(_get_scalar_dtype()).type
+        eta[...] = rounded(lr / (1 + lambd * lr * t) ** alpha)
+        mu[...] = rounded(1 / max(1, t - t0))
         return now, share, lambd, decay, maximize
 
     def _rule(self, group: dict[str, Any], last: tuple[Any, ...], p: Any, g: Any, *kept: Any) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """`Optimizer`: parameter groups, state, hooks and saving; the rules are in the files beside it.
 
-A step of an optimizer of `_rule.py` (all but `LBFGS` and the sparse `SparseAdam`) has two halves, and a caller with gradient arrays of
-its own may use them apart::
+A step of an optimizer of `_rule.py` (all but `LBFGS`) has two halves, and a caller with gradient arrays of its own may use
+them apart::
 
     fresh = {}                                                    # states that this step makes
     params, grads, states = optimizer._gather(group, fresh)       # checks everything, writes nothing
@@ -9,9 +9,9 @@ its own may use them apart::
     optimizer.state.update(fresh)
     optimizer._update(params, grads, states, hyper)               # writes: parameters, states, versions
 
-`params` are tensors, `grads` arrays of their shapes and dtypes, in any memory order, and `states` the dicts of `optimizer.state`. What
-`_update` does is in place, so the arrays of parameters and states stay where they are from step to step. Nothing is written
-before all groups are checked: a step that raises leaves parameters and states as they were.
+`params` are tensors, `grads` arrays of their shapes and dtypes, in any memory order, and `states` the dicts of
+`optimizer.state`. What `_update` does is in place, so the arrays of parameters and states stay where they are from step to
+step. Nothing is written before all groups are checked: a step that raises leaves parameters and states as they were.
 """
 
 from __future__ import annotations

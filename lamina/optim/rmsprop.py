@@ -20,8 +20,8 @@ class RMSprop(RuleOptimizer):
         b_t = \mu b_{t-1} + \frac{g_t}{\sqrt{v_t} + \epsilon}, \quad
         \theta_t = \theta_{t-1} - \gamma b_t
 
-    with :math:`g_t = \nabla f(\theta_{t-1}) + \lambda \theta_{t-1}`. If `centered`, :math:`v_t - \bar g_t^2` stands under the root,
-    :math:`\bar g` being the running mean of gradients, after Graves,
+    with :math:`g_t = \nabla f(\theta_{t-1}) + \lambda \theta_{t-1}`. If `centered`, :math:`v_t - \bar g_t^2` stands under the
+    root, :math:`\bar g` being the running mean of gradients, after Graves,
     `Generating Sequences With Recurrent Neural Networks <https://arxiv.org/abs/1308.0850>`_.
 
     Args:

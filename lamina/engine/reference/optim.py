@@ -85,7 +85,7 @@ def _flat(arrays: tuple[ndarray | None, ...]) -> tuple[list[ndarray | None], lis
             a, gradient = np.empty_like(p), a
             a[...] = gradient
         flat.append(a.ravel(order))
-        if i != 1 and not np.may_share_memory(flat[-1], a):  # type: ignore[arg-type]
+        if i != 1 and not np.may_share_memory(flat[-1], a):
             copies.append((a, flat[-1]))
     return flat, copies  # type: ignore[return-value]
 
@@ -473,8 +473,9 @@ def adafactor_update(
         if eps1 is None:  # bfloat16 has 8 digits, float16 has 11
             small = 2.0**-10 if p.dtype == np.float16 else 2.0**-7
         arrays = (p, grad, rows, columns, variance)
-        wide = [a if a is None else a.astype(np.float32) for a in arrays]
-        adafactor_update(*wide, step, lr, beta2_decay, small, eps2, d, decay, maximize)  # type: ignore[arg-type]
+        wide: list[Any] = [a if a is None else a.astype(np.float32) for a in arrays]
+        numbers = (step, lr, beta2_decay, small, eps2, d, decay, maximize)
+        adafactor_update(*wide, *numbers)  # type: ignore[call-arg]
         for i, (a, w) in enumerate(zip(arrays, wide, strict=True)):
             if a is not None and i != 1:
                 a[...] = w
