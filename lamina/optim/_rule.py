@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -181,11 +183,15 @@ class RuleOptimizer(Optimizer):
             return
         names, numbers = hyper
         batches: dict[tuple[Any, ...], list[Row]] = {}
+        last: tuple[Any, ...] | None = None
+        rows: list[Row] = []
         for p, grad, state in zip(params, grads, states, strict=True):
             if type(grad) is not ndarray:
                 self._sparse(p, grad, state, hyper)
             else:
-                rows = batches.setdefault(self._advance(p, state, numbers), [])
+                new = self._advance(p, state, numbers)
+                if new != last:  # seldom; and to compare is quicker than to hash
+                    rows, last = batches.setdefault(new, []), new
                 rows.append((p._a, grad, *[state[n]._a if n else None for n in names]))
             bump(p)
         for last, rows in batches.items():
@@ -220,6 +226,16 @@ def _unfit(optimizer: Optimizer, what: str, p: Any, other: Any) -> str:
 
 def run(kernel: Any, rows: list[Row], numbers: tuple[Any, ...]) -> None:
     """Call a kernel on rows (parameter, gradient, further arrays or None): small ones together, others one by one."""
+    dtype, total = rows[0][0].dtype, 0
+    for row in rows:
+        p = row[0]
+        total += p.size
+        if p.size > SMALL or p.dtype is not dtype:
+            break
+    else:
+        if total <= TOGETHER:  # as most networks of such tensors have it
+            _together(kernel, rows, numbers)
+            return
     if len(rows) > 1:
         small: dict[Any, list[Row]] = {}
         for row in rows:
@@ -240,21 +256,49 @@ def run(kernel: Any, rows: list[Row], numbers: tuple[Any, ...]) -> None:
         kernel(*rows[0], *numbers)
 
 
+class _Rooms(threading.local):
+    """Memory in which small tensors lie side by side, with views of each one's part, by their shapes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, tuple[ndarray, list[ndarray]]] = {}
+
+    def __call__(self, column: int, dtype: Any, shapes: tuple[tuple[int, ...], ...]) -> tuple[ndarray, list[ndarray]]:
+        key = (column, dtype, shapes)
+        room = self._kept.get(key)
+        if room is None:
+            if len(self._kept) > 256:
+                self._kept.clear()
+            ends = np.cumsum([0, *map(math.prod, shapes)]).tolist()
+            whole = np.empty(ends[-1], dtype)
+            parts = [whole[i:j].reshape(s) for i, j, s in zip(ends, ends[1:], shapes, strict=False)]
+            room = self._kept[key] = whole, parts
+        return room
+
+
+_rooms = _Rooms()
+
+
 def _together(kernel: Any, rows: list[Row], numbers: tuple[Any, ...]) -> None:
     if len(rows) == 1:
         kernel(*rows[0], *numbers)
         return
-    columns = list(zip(*rows, strict=True))
-    joined = [None if c[0] is None else np.concatenate(c, axis=None) for c in columns]
-    kernel(*joined, *numbers)
-    for i, (column, whole) in enumerate(zip(columns, joined, strict=True)):
-        if i == 1 or whole is None:
+    dtype, shapes = rows[0][0].dtype, tuple([row[0].shape for row in rows])
+    joined: list[ndarray | None] = []
+    back = []
+    for i, column in enumerate(zip(*rows)):  # noqa: B905
+        if column[0] is None:
+            joined.append(None)
             continue
-        start = 0
-        for a in column:
-            stop = start + a.size
-            a[...] = whole[start:stop].reshape(a.shape)
-            start = stop
+        whole, parts = _rooms(i, dtype, shapes)
+        for part, a in zip(parts, column):  # noqa: B905
+            part[...] = a
+        joined.append(whole)
+        if i != 1:
+            back.append((column, parts))
+    kernel(*joined, *numbers)
+    for column, parts in back:
+        for a, part in zip(column, parts):  # noqa: B905
+            a[...] = part
 
 
 def count(value: float, group: dict[str, Any]) -> Any:

@@ -92,7 +92,7 @@ def _decayed(p: np.ndarray, grad: np.ndarray, decay: float, maximize: bool) -> t
     return g, 1.0
 
 
-@fast(min_size=50_000)
+@fast(min_size=33_000)  # from two blocks of the reference on
 def sgd_update(
     p: np.ndarray,
     grad: np.ndarray,

@@ -50,13 +50,20 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self._rooms: dict[Any, ndarray] = {}
+        self._views: dict[Any, ndarray] = {}
 
     def __call__(self, slot: int, like: ndarray) -> ndarray:
-        """An array of the size and dtype of `like`, which is the same memory for every call with this slot."""
-        room = self._rooms.get((slot, like.dtype))
-        if room is None or room.size < like.size:
-            room = self._rooms[slot, like.dtype] = np.empty(max(BLOCK, like.size), like.dtype)
-        return room[: like.size]
+        """An array of the shape and dtype of `like`, which is the same memory for every call with this slot."""
+        key = (slot, like.shape, like.dtype)
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) > 1024:  # shapes come and go
+                self._views.clear()
+            room = self._rooms.get((slot, like.dtype))
+            if room is None or room.size < like.size:
+                room = self._rooms[slot, like.dtype] = np.empty(max(BLOCK, like.size), like.dtype)
+            view = self._views[key] = room[: like.size].reshape(like.shape)
+        return view
 
 
 _scratch = _Scratch()
@@ -68,14 +75,14 @@ def _number(x: float, dtype: np.dtype) -> ndarray:
     return np.array(x, dtype)
 
 
-def _flat(arrays: tuple[ndarray | None, ...]) -> tuple[list[ndarray | None], list[tuple[ndarray, ndarray]]]:
+def _flat(arrays: tuple[ndarray | None, ...]) -> tuple[list[Any], list[tuple[ndarray, ndarray]]]:
     """One-dimensional forms of all arrays, in one order of elements, and those that must be copied back, with their origin."""
     if all(a is None or a.flags.c_contiguous for a in arrays):
         return [a if a is None else a.reshape(-1) for a in arrays], []
     p: Any = arrays[0]
     alike = all(a is None or a.strides == p.strides for i, a in enumerate(arrays) if i != 1)
     order: Any = "K" if alike and np.may_share_memory(p.ravel("K"), p) else "C"
-    flat: list[ndarray | None] = []
+    flat: list[Any] = []
     copies = []
     for i, a in enumerate(arrays):
         if a is None:
@@ -87,7 +94,7 @@ def _flat(arrays: tuple[ndarray | None, ...]) -> tuple[list[ndarray | None], lis
         flat.append(a.ravel(order))
         if i != 1 and not np.may_share_memory(flat[-1], a):
             copies.append((a, flat[-1]))
-    return flat, copies  # type: ignore[return-value]
+    return flat, copies
 
 
 def _block(rule: Rule, pieces: list[ndarray | None], numbers: tuple[Any, ...]) -> None:
@@ -109,9 +116,13 @@ def blockwise(count: int) -> Callable[[Rule], Rule]:
     def make(rule: Rule) -> Rule:
         @functools.wraps(rule)
         def kernel(*args: Any) -> None:
+            p = args[0]
+            if p.size <= BLOCK and p.dtype.char in "fd":
+                rule(*args)
+                return
             numbers = args[count:]
             flat, copies = _flat(args[:count])
-            p: Any = flat[0]
+            p = flat[0]
             if p.dtype.kind == "c":
                 real = p.real.dtype
                 flat = [a if a is None else a.view(real) for a in flat]
