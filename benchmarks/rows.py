@@ -458,6 +458,15 @@ def optimizers() -> Iterator[Row]:
         yield optimizer("SGD", sizes, f"SGD {size}", lr=1e-4)
         yield optimizer("SGD", sizes, f"SGD momentum {size}", lr=1e-4, momentum=0.9)
         yield optimizer("Adam", sizes, f"Adam {size}", lr=1e-4)
+    large = [(2500, 4000)]
+    yield optimizer("SGD", large, "SGD 10 million", lr=1e-4)
+    yield optimizer("SGD", large, "SGD momentum 10 million", lr=1e-4, momentum=0.9)
+    yield optimizer("Adam", large, "Adam 10 million", lr=1e-4)
+    yield optimizer("Adam", large, "Adam fused 10 million", lr=1e-4, fused=True)
+    for name in ("AdamW", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "Adafactor", "RMSprop", "Rprop", "ASGD"):
+        for sizes, size in ((small, "tiny"), (large, "10 million")):
+            yield optimizer(name, sizes, f"{name} {size}", lr=1e-4)
+    yield optimizer("Muon", [(256, 256)] * 4, "Muon 256x256", lr=1e-4)
 
 
 def training(name: str, batch: int, model: Callable, shape: tuple[int, ...], classes: int) -> Row:
