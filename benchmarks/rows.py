@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import compiled
 from benchmarks.models import MODELS, Model
 
 Step = Callable[[], Any]
@@ -230,7 +231,9 @@ def activations() -> Iterator[Row]:
     ):  # fmt: skip
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(), 64, 56, 56)
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(), 256)
-    for name in ("Softmax", "LogSoftmax"):
+    yield layer("activation", "Threshold", lambda nn: nn.Threshold(0.1, 20.0), 64, 56, 56)
+    yield layer("activation", "Softmax2d", lambda nn: nn.Softmax2d(), 64, 56, 56)
+    for name in ("Softmax", "Softmin", "LogSoftmax"):
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(-1), 1000)
         yield layer("activation", name, lambda nn, name=name: getattr(nn, name)(-1), 8, 128, 128)
 
@@ -240,6 +243,8 @@ def paddings() -> Iterator[Row]:
     for kind in ("Reflection", "Replication", "Circular", "Zero"):
         for n, shape in enumerate(shapes, 1):
             yield layer("pad", f"{kind}Pad{n}d 2", lambda nn, k=kind, n=n: getattr(nn, f"{k}Pad{n}d")(2), *shape)
+    for n, shape in enumerate(shapes, 1):
+        yield layer("pad", f"ConstantPad{n}d 2", lambda nn, n=n: getattr(nn, f"ConstantPad{n}d")(2, 1.5), *shape)
     yield layer("shuffle", "PixelShuffle 2", lambda nn: nn.PixelShuffle(2), 64, 56, 56)
     yield layer("shuffle", "PixelUnshuffle 2", lambda nn: nn.PixelUnshuffle(2), 16, 112, 112)
     yield layer("shuffle", "ChannelShuffle 4", lambda nn: nn.ChannelShuffle(4), 64, 56, 56)
@@ -269,6 +274,11 @@ def others() -> Iterator[Row]:
     for shape in ((4096,), (64, 56, 56)):
         training = ("forward+backward",)  # out of training it does nothing
         yield layer("dropout", "Dropout 0.5", lambda nn: nn.Dropout(0.5), *shape, modes=training)
+        yield layer("dropout", "AlphaDropout 0.5", lambda nn: nn.AlphaDropout(0.5), *shape, modes=training)
+    yield layer("dropout", "Dropout1d 0.5", lambda nn: nn.Dropout1d(0.5), 64, 512, modes=training)
+    yield layer("dropout", "Dropout2d 0.5", lambda nn: nn.Dropout2d(0.5), 64, 56, 56, modes=training)
+    yield layer("dropout", "Dropout3d 0.5", lambda nn: nn.Dropout3d(0.5), 16, 16, 32, 32, modes=training)
+    yield layer("dropout", "FeatureAlphaDropout 0.5", lambda nn: nn.FeatureAlphaDropout(0.5), 64, 56, 56, modes=training)
 
     def classes(torch: ModuleType, x: Any) -> tuple:
         return x, torch.from_numpy(np.arange(len(x)) * 7 % x.shape[1])
@@ -290,6 +300,8 @@ def normalisations() -> Iterator[Row]:
     yield layer(g, "InstanceNorm1d", lambda nn: nn.InstanceNorm1d(64, affine=True), 64, 512)
     yield layer(g, "InstanceNorm2d", lambda nn: nn.InstanceNorm2d(64, affine=True), 64, 56, 56)
     yield layer(g, "InstanceNorm3d", lambda nn: nn.InstanceNorm3d(16), 16, 16, 32, 32)
+    # PyTorch's gradient of it is not the gradient of its function, so only the values can be compared.
+    yield layer(g, "CrossMapLRN2d 5", lambda nn: nn.CrossMapLRN2d(5), 64, 28, 28, modes=("forward",))
     yield layer(g, "LocalResponseNorm 5", lambda nn: nn.LocalResponseNorm(5), 64, 28, 28)
 
 
@@ -320,6 +332,10 @@ def transformers() -> Iterator[Row]:
     yield layer(
         g, "decoder layer", lambda nn: nn.TransformerDecoderLayer(256, 4, 1024, **sure), 128, 256, inputs=with_memory
     )
+    deep = lambda nn: nn.TransformerEncoder(nn.TransformerEncoderLayer(128, 4, 256, **sure), 2)  # noqa: E731
+    yield layer(g, "TransformerEncoder of 2", deep, 64, 128)
+    deep = lambda nn: nn.TransformerDecoder(nn.TransformerDecoderLayer(128, 4, 256, **sure), 2)  # noqa: E731
+    yield layer(g, "TransformerDecoder of 2", deep, 64, 128, inputs=with_memory)
 
 
 def losses() -> Iterator[Row]:
@@ -379,6 +395,12 @@ def losses() -> Iterator[Row]:
     yield layer(g, "MultiMarginLoss", lambda nn: nn.MultiMarginLoss(), 100, inputs=indices)
     yield layer(g, "MultiLabelMarginLoss", lambda nn: nn.MultiLabelMarginLoss(), 100, inputs=several)
     yield layer(g, "NLLLoss", lambda nn: nn.NLLLoss(), 100, inputs=indices)
+
+    def pixels(torch: ModuleType, x: Any) -> tuple:
+        return x, torch.from_numpy(np.random.default_rng(1).integers(0, x.shape[1], (len(x), *x.shape[2:])))
+
+    yield layer(g, "NLLLoss of pixels", lambda nn: nn.NLLLoss(), 21, 64, 64, inputs=pixels)
+    yield layer(g, "CrossEntropyLoss of pixels", lambda nn: nn.CrossEntropyLoss(), 21, 64, 64, inputs=pixels)
     yield layer(g, "CosineEmbeddingLoss", lambda nn: nn.CosineEmbeddingLoss(), 256, inputs=of_rows, batches=(16, 256))
     ranked = function(lambda F, x, y, sign: F.margin_ranking_loss(x[:, 0], y[:, 0], sign))
     yield layer(g, "MarginRankingLoss", ranked, 8, inputs=of_rows, batches=(16, 256))
@@ -564,6 +586,8 @@ def networks() -> Iterator[Row]:
     """Those of ``models.py``: a whole training step, and a forward pass in use."""
     yield from map(model_training, MODELS)
     yield from map(inference, MODELS)
+    for name, group, build, batches, mode in compiled.kinds():
+        yield Row(name, group, build, batches, (mode,))
 
 
 def overhead(name: str, call: Callable[[ModuleType, Any, Any], Any], grad: bool = False) -> Row:

@@ -78,6 +78,7 @@ FAMILIES = {
     "Images and volumes": ("upsampling", "resample", "grid", "fold", "shuffle"),
     "Shape": ("flatten",),
     "Lazy layers": ("lazy",),
+    "Several devices": ("data_parallel", "distributed"),
     "Making tensors": ("creation",),
     "Random numbers": ("random",),
     "Shape and views": ("shape", "layout"),

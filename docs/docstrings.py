@@ -54,8 +54,6 @@ def escaped(lines: list[str]) -> list[str]:
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = escaped(sections(list(lines)))
-    if what in ("property", "attribute"):  # whose first line napoleon would read as "type: text"
-        lines.insert(0, "")
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -10,7 +10,10 @@ from sphinx.errors import ExtensionError
 
 def _mathml(source: str, display: str) -> str:
     try:
-        return convert(source, display=display)
+        made = convert(source.replace("{aligned}", "{split}"), display=display)
+        if "<mi>&</mi>" in made or "<mi>\\" in made:
+            raise ValueError("an & outside of a table, or an unknown command")
+        return made
     except Exception as error:
         raise ExtensionError(f"cannot typeset the formula {source!r}: {error!r}") from error
 
@@ -21,7 +24,10 @@ def visit_inline(self: Any, node: Any) -> None:
 
 
 def visit_block(self: Any, node: Any) -> None:
-    self.body.append(f'<div class="math">{_mathml(node.astext(), "block")}</div>')
+    source = node.astext()
+    if "\\\\" in source and "\\begin" not in source:  # several lines, aligned at their &
+        source = rf"\begin{{align*}}{source}\end{{align*}}"
+    self.body.append(f'<div class="math">{_mathml(source, "block")}</div>')
     raise _skip()
 
 

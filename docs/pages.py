@@ -72,7 +72,8 @@ def group_page(group: contents.Group) -> str:
     if group.intro:
         from docstrings import escaped, sections
 
-        lines += [*escaped(sections(inspect.cleandoc(group.intro).split("\n"))), ""]
+        first = inspect.cleandoc(group.intro).split("\n\n")[0]  # what follows it tells of the inside
+        lines += [*escaped(sections(first.split("\n"))), ""]
     if group.slug == "nn-activations":
         lines += [".. image:: pictures/overview.png", "    :alt: All activations and their derivatives", ""]
     if not group.paged:
@@ -134,6 +135,8 @@ def resolve(app: Any, env: Any, node: Element, text: Node) -> Any:
     """A reference by a name that is not the documented path: to the layer, function, method or module that it stands for."""
     if node.get("refdomain") != "py":
         return None
+    if node["reftarget"].rsplit(".", 1)[-1].startswith("_"):  # what a public name is an alias of
+        return text
     target = node["reftarget"].removeprefix("torch.").removeprefix("lamina.")
     domain = env.get_domain("py")
     if f"lamina.{target}" in app.lamina_modules:  # a module's page is that of its group

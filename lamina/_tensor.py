@@ -188,7 +188,7 @@ class Tensor(Variable):
 
     @property
     def T(self) -> Tensor:  # noqa: N802
-        """All dimensions in reverse order (of other tensors than matrices: deprecated, with a warning)."""
+        """All dimensions in reverse order (deprecated, with a warning, unless the tensor is a matrix)."""
         return shape._T(self)
 
     @property

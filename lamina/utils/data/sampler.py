@@ -95,7 +95,7 @@ class RandomSampler(Sampler[int]):
 
     @property
     def num_samples(self) -> int:
-        """How many keys are drawn: asked again each time, since a dataset may grow."""
+        """How many keys are drawn, asked again each time, since a dataset may grow."""
         return len(self.data_source) if self._num_samples is None else self._num_samples
 
     def __iter__(self) -> Iterator[int]:
