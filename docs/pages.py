@@ -46,7 +46,7 @@ def documented(entry: contents.Entry) -> list[str]:
     lines = [f".. autoclass:: {entry.path}"]
     own = [
         name for name, value in vars(entry.value).items()
-        if not name.startswith("_") and name not in ("forward", "extra_repr")
+        if not name.startswith("_") and name not in ("forward", "extra_repr", "function")
         and (inspect.isroutine(value) or isinstance(value, property))
         and inspect.getdoc(getattr(value, "fget", value) if isinstance(value, property) else getattr(entry.value, name))
     ]  # fmt: skip
