@@ -6,6 +6,7 @@ import copy
 import io
 import math
 import pickle
+import re
 import warnings
 
 import pytest
@@ -44,7 +45,8 @@ def of(name, *args, **kwargs):
     def make(s, o):
         return getattr(s, name)(o, *args, **kwargs)
 
-    make.__name__ = f"{name}({', '.join([*map(str, args), *(f'{k}={v}' for k, v in kwargs.items())])})"
+    settings = ", ".join([*map(str, args), *(f"{k}={v}" for k, v in kwargs.items())])
+    make.__name__ = f"{name}({re.sub(r' at 0x[0-9a-f]+', '', settings)})"  # the same in each process
     return make
 
 

@@ -289,7 +289,7 @@ class Compiled:
             if recorder.failure is not None:
                 return None
             program = Program(recorder, inputs, outputs)
-            program.ended = [_ended if t._requires else None for t in made]  # type: ignore[attr-defined]
+            program.ended = [_ended if t._requires else None for t in made]
             return _Entry(program, guards, structure, results, [])
         recorder.nodes = []
         leaves, goals = _leaves([made[i] for i in wanted], tensors, recorder)
@@ -305,7 +305,7 @@ class Compiled:
             return None
         after, recorder.nodes = recorder.nodes, nodes
         program = Program(recorder, inputs, outputs, after, roots, sought)
-        program.roots = wanted  # type: ignore[attr-defined]
+        program.roots = wanted
         return _Entry(program, guards, structure, results, leaves)
 
 

@@ -36,7 +36,7 @@ class FusedConvolution:
         if normed is None:
             return lambda: (weight._a, None if bias is None else bias._a, memory_version(weight))
         *values, eps = normed
-        scale, shift, mean, var = [None if v is None else v.tensor for v in values]
+        scale, shift, mean, var = [v and v.tensor for v in values]
         sources = [t for t in (weight, bias, scale, shift, mean, var) if t is not None]
         kept: list[Any] = [None, None, None, 0]
 

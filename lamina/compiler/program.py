@@ -367,6 +367,8 @@ class Program:
         first = prologue(source, recorder.all) + heads + first
         arguments = [f"x{v.number}" for v in inputs]
         self.backward: Any = None
+        self.ended: list[Any] = []  # per result: the spent node that is its history, or None
+        self.roots: list[int] = []  # the results that gradients come to
         if roots is None:
             lines = [*release(first, set(results), sizes), f"return ({''.join(r + ', ' for r in results)})"]
             self.forward, self.source = function("forward", arguments, lines, source.names)

@@ -150,7 +150,7 @@ class Recorder:
         self.failure: NotRecordable | None = None
         self.ran: set[int] = set()  # nodes whose rules ran
         self.hidden: dict[int, tuple[Any, ndarray]] = {}  # tensors that lie otherwise than they say, with their arrays
-        before = [o for o in gc.get_objects() if isinstance(o, Variable)]
+        before = [o for o in gc.get_objects() if issubclass(type(o), Variable)]  # not isinstance, which runs code of others
         self.before = {id(t._a): t for t in before if hasattr(t, "_a")}
         self.kept.append(before)
         self.outside = {id(t) for t in before}
@@ -293,6 +293,7 @@ class Recorder:
 
     def call(self, cls: type, template: tuple, result: Any) -> None:
         """An operation ran."""
+        context: Any
         if isinstance(result, tuple):
             context = next((t._node for t in result if t._node is not None), None)
         else:
@@ -301,7 +302,7 @@ class Recorder:
             context = None  # an operation that hands its input through
         if cls.__name__ == "Index" and any(v.array.dtype.kind == "b" for v in values_in(template[1])):
             self.refuse("the shape of a tensor that is indexed with a mask depends on the mask's numbers")
-        settings = {"recording": context is not None, "single": not isinstance(result, tuple), "used": False}
+        settings: dict[str, Any] = {"recording": context is not None, "single": not isinstance(result, tuple), "used": False}
         if context is not None:
             settings["edges"] = tuple([e is not None or None for e in context.edges])
             settings["outputs"] = context._outputs
@@ -419,7 +420,7 @@ def _watch() -> Callable[[], None]:
 
     for name in _LOOKS:
         if name in Tensor.__dict__:
-            replace(Tensor, name, lambda plain, name=name: _watched_look(plain, name))
+            replace(Tensor, name, functools.partial(_watched_look, name=name))
     replace(walk, "_run", _watched_rule)
     replace(walk, "accumulate", _watched_accumulate)
     replace(walk, "_initial_gradients", _watched_roots)

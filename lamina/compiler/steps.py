@@ -2,8 +2,8 @@
 
 For optimizers whose rule is one kernel, and parameters so few that Python is what their step costs. The states (averages of
 gradients and the like) of a group's parameters come to lie side by side, so that the kernel takes them as they are; the
-tensors in ``optimizer.state`` look at their parts. Settings are read each time, so schedules go on. Whenever anything is not as it was (a state that was loaded, a gradient that is missing, a hook), the
-step is the optimizer's own.
+tensors in ``optimizer.state`` look at their parts. Settings are read each time, so schedules go on. Whenever anything is not
+as it was (a state that was loaded, a gradient that is missing, a hook), the step is the optimizer's own.
 """
 
 from __future__ import annotations

@@ -55,8 +55,8 @@ def write(op: type[Op], x: Any, *inputs: Any) -> Any:
 
 # C++'s name of each type, as PyTorch's message on a number that does not fit says it.
 _C_NAME = {
-    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double", "int8": "int8_t", "int16": "int16_t",
-    "int32": "int",
+    "float16": "c10::Half", "bfloat16": "c10::BFloat16", "float32": "float", "float64": "double", "int8": "int8_t",
+    "int16": "int16_t", "int32": "int",
     "int64": "int64_t", "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
     "complex64": "c10::complex<float>", "complex128": "c10::complex<double>",
 }  # fmt: skip

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from lamina._dtypes import BY_NUMPY, HALVES, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable
 from lamina.engine import kernels as k

@@ -226,7 +226,7 @@ def group_norm(x: ndarray, groups: int, weight: ndarray | None, bias: ndarray | 
         return y, m, v
     if length > 1 and x.size >= LARGE:
         root = np.ones(c) if weight is None else 1 / weight.astype(np.float64)
-        if rescale(y.reshape(n, c, length), y, root, np.float64(0) if bias is None else -bias * root):
+        if rescale(y.reshape(n, c, length), y, root, np.zeros(1) if bias is None else -bias * root):
             return y, m, v
     affine.run(y, _row(weight, c), y, np.zeros(c, F32) if bias is None else _row(bias, c))
     return y, m, v
