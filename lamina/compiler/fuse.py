@@ -1,7 +1,7 @@
 """Fusion: a convolution takes up what follows it where no gradients are wanted.
 
 A batch norm with given statistics is folded into the weight and the bias; an array that is added to the result, and a relu
-after that, become part of the engine's call (``conv_fused``). The folded weight is kept while the tensors that it was made
+or relu6 after that, become part of the engine's call (``conv_fused``). The folded weight is kept while the tensors that it was made
 of are the same, by their counts of writes; where writes cannot be counted (somebody holds the NumPy array) it is made anew
 with each call.
 """
@@ -16,19 +16,19 @@ from lamina.autograd.graph import memory_version
 from lamina.compiler.record import Node, Value, values_in
 from lamina.ops.conv import Convolution
 from lamina.ops.norm import BatchNormEval
-from lamina.ops.piecewise import Relu
+from lamina.ops.piecewise import Hardtanh, Relu
 from lamina.ops.pointwise import Add
 
 F32 = np.dtype(np.float32)
 
 
 class FusedConvolution:
-    """What a fused step computes: relu(conv(x, w·s, (b − m)·s + t) + added), with what it was made of."""
+    """What a fused step computes: activation(conv(x, w·s, (b − m)·s + t) + added), with what it was made of."""
 
     def __init__(self, node: Node) -> None:
         _, self.weight, self.bias, self.settings = node.inputs
         self.normed: tuple | None = None  # (weight, bias, mean, variance, epsilon) of the batch norm
-        self.relu = False
+        self.activation: str | None = None
 
     def folding(self) -> Any:
         """A function that gives (weight, bias, version) to compute with."""
@@ -53,6 +53,13 @@ class FusedConvolution:
             return w, kept[2], 0
 
         return fold
+
+
+def _activation(node: Node) -> str | None:
+    """What the engine calls an activation that it can apply to a convolution's result."""
+    if node.what is Relu:
+        return "relu"
+    return "relu6" if node.what is Hardtanh and node.inputs[1:] == (0, 6) else None
 
 
 def fuse(nodes: list[Node], outputs: list[Value]) -> list[Node]:
@@ -95,8 +102,8 @@ def fuse(nodes: list[Node], outputs: list[Value]) -> list[Node]:
                 added, y, at = other, nodes[j].outputs[0], j
                 parts.append(j)
                 j = only_reader(y, at)
-        if j is not None and nodes[j].what is Relu:
-            step.relu, y, at = True, nodes[j].outputs[0], j
+        if j is not None and (name := _activation(nodes[j])) is not None:
+            step.activation, y, at = name, nodes[j].outputs[0], j
             parts.append(j)
         if len(parts) == 1:
             continue

@@ -196,7 +196,7 @@ def spare(source: Any, v: Value, like: Value) -> bool:
 
 def set_fresh(source: Any, v: Value, text: str) -> None:
     """Assign a new array to a value."""
-    source.line(f"a{v.number} = {text}")
+    source.line(f"a{v.number} = {text}" if v.array.ndim else f"a{v.number} = asarray({text})")
     source.fresh.add(v.number)
 
 

@@ -237,7 +237,7 @@ class Source:
         self.line(f"w, b, v = {self.bind(step.folding(), 'fold')}()")
         other = "None" if added is None else self.array(added)
         kernel = self.bind(kernels.conv_fused, "k_")
-        self.line(f"a{y.number} = {kernel}({self.array(x)}, w, b, {other}, {step.relu}, {self.bind(step.settings, 's')}, v)")
+        self.line(f"a{y.number} = {kernel}({self.array(x)}, w, b, {other}, {step.activation!r}, {self.bind(step.settings, 's')}, v)")
 
     def _draw(self, node: Node) -> None:
         args, kwargs = node.inputs

@@ -151,7 +151,7 @@ class Recorder:
         self.ran: set[int] = set()  # nodes whose rules ran
         self.hidden: dict[int, tuple[Any, ndarray]] = {}  # tensors that lie otherwise than they say, with their arrays
         before = [o for o in gc.get_objects() if issubclass(type(o), Variable)]  # not isinstance, which runs code of others
-        self.before = {id(t._a): t for t in before if hasattr(t, "_a")}
+        self.before = {id(t.__dict__["_a"]): t for t in before if "_a" in t.__dict__}
         self.kept.append(before)
         self.outside = {id(t) for t in before}
 
@@ -329,6 +329,10 @@ class Recorder:
     def write(self, x: Any, value: Any) -> None:
         """A tensor is overwritten in place with another's numbers; called before it happens."""
         target = self.template(x, "an in-place write")
+        base = x if x._base is None else x._base
+        outside = target.kind != "made" or self.values[id(base._a)].kind != "made" if id(base._a) in self.values else True
+        if outside and mode.enabled and (x._requires or value._requires):
+            self.refuse("an argument, or a tensor from outside, is written to in place and takes part in the gradient")
         source = self.template(value, "an in-place write")
         if target.kind == "constant" and not target.written:  # a replay starts from the constant as it was
             target.where = target.array.copy()

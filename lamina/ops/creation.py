@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import check_device, to_numpy
-from lamina.autograd.graph import Variable, expose, repeats, wrap
+from lamina.autograd.graph import Variable, constant, expose, repeats, wrap
 from lamina.engine import dlpack, kernels
 from lamina.engine.door import quietly
 from lamina.ops.operands import not_a_tensor, of_tensor, store
@@ -251,7 +251,7 @@ def _filled(name: str, doc: str) -> tuple[Any, Any]:
                 if type(n) is not int or n < 0:
                     break
             else:
-                return wrap(fill(size_args, _dtypes._Default.numpy))
+                return wrap(constant(fill(size_args, _dtypes._Default.numpy)))
         _check(device, layout, pin_memory)
         if not size_args:
             if size is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, Variable, inplace, type_name, wrap
+from lamina.autograd.graph import Op, Variable, inplace, look, type_name, wrap
 from lamina.engine import kernels as k
 from lamina.ops.indexing import _NUMBER, _zero, number, write
 from lamina.ops.operands import checked, of_tensor, store
@@ -588,6 +588,7 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
         if a.min() < 0:
             raise RuntimeError(f"Class values must be non-negative, but got {a.min()}.")
         if num_classes == -1:
+            look(tensor, "one_hot")
             num_classes = int(a.max()) + 1
         elif a.max() >= num_classes:
             raise RuntimeError(f"Class values must be smaller than num_classes, but got {a.max()} and {num_classes}.")
