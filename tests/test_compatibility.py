@@ -140,7 +140,7 @@ def test_in_place_functions_exist_under_pytorchs_names():
     torch = need_torch()
     expected = {n for n in dir(torch) if n.endswith("_") and not n.startswith("_") and hasattr(lamina.Tensor, n)}
     missing = sorted(n for n in expected if not hasattr(lamina, n))
-    assert missing == ["addmv_", "as_strided_", "resize_as_"]  # nobody writes these as functions
+    assert not missing
     x = lamina.tensor([0.5])
     assert lamina.exp_(x) is x and lamina.clamp_(x, 0, 1).item() == 1.0 and lamina.sigmoid_(x) is x
 

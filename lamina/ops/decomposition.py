@@ -13,6 +13,7 @@ from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
 from lamina.ops.extremes import amax, amin
 from lamina.ops.linalg import MatMul
+from lamina.ops.operands import array_of
 from lamina.ops.reduction import given, named_result, scalar_name, stored, sum, vector_norm
 from lamina.ops.shape import wrap_dims
 
@@ -512,7 +513,7 @@ def matrix_norm(
 ) -> Any:
     """A norm of each matrix, of two dimensions: "fro" √Σ|a|², "nuc" Σs, ±2 the largest or smallest singular value s, ±1 and
     ±inf the largest or smallest sum of |a| along a column or a row."""
-    a = A._a
+    a = array_of(A, "linalg_matrix_norm")
     if a.ndim < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
     if not isinstance(dim, (tuple, list)) or len(dim) != 2:

@@ -25,6 +25,9 @@ def _list(name: str, tensors: Any) -> list[Any]:
         raise TypeError(f"{name}(): argument 'self' (position 1) must be tuple of Tensors, not {type(tensors).__name__}")
     if not tensors:
         raise RuntimeError("Tensor list must have at least one tensor.")
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Variable):
+            raise TypeError(f"{name}(): argument 'self' must be tuple of Tensors, but element {i} is a {type(t).__name__}")
     return list(tensors)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from lamina import _dtypes
 from lamina.autograd.graph import Op, ViewOp, mode, wrap
 from lamina.engine import kernels as k
+from lamina.ops.operands import checked, not_a_tensor
 from lamina.ops.shape import (
     _integer,
     reshape,
@@ -209,6 +210,8 @@ _offset_of = storage_offset
 
 def _becomes(function: Any) -> Any:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(self, Variable):
+            raise not_a_tensor(self, function.__name__)
         if mode.enabled and self._history()[0] is None and self._requires:
             raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
         v = function(self, *args, **kwargs)
@@ -251,7 +254,7 @@ def resize_(input: Any, *sizes_: Any, memory_format: Any = _dtypes.contiguous_fo
 
 def resize_as_(input: Any, the_template: Any, memory_format: Any = _dtypes.contiguous_format) -> Any:
     """``input.resize_(the_template.shape)``."""
-    return resize_(input, the_template._a.shape)
+    return resize_(input, checked(the_template, "resize_as_")._a.shape)
 
 
 FUNCTIONS = ("as_strided",)
