@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lamina import _dtypes
-from lamina.autograd.graph import Op, ViewOp, mode, wrap
+from lamina.autograd.graph import Op, Variable, ViewOp, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops.operands import checked, not_a_tensor
 from lamina.ops.shape import (
