@@ -228,6 +228,22 @@ def test_networks_infer_and_train_as_before(model):
     sys.path.pop(0)
 
 
+FOLLOWING = nn.ReLU6(inplace=True), nn.Hardtanh(0, 6), nn.Hardtanh(), nn.SiLU(), nn.Hardswish()
+
+
+@pytest.mark.parametrize("follow", FOLLOWING, ids=repr)
+def test_a_convolution_takes_up_what_it_can_of_what_follows(follow):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), follow).eval()
+    net[1].running_mean.normal_(0, 3)
+    compiled = lamina.compile(net, fullgraph=True)
+    x = lamina.randn(2, 3, 9, 9) * 20
+    with lamina.no_grad():
+        for _ in range(2):
+            close(compiled(x), net(x))
+        x[0, 0, 4, 4] = float("nan")
+        assert (compiled(x).isnan() == net(x).isnan()).all()
+
+
 def test_batch_norm_is_folded_and_follows_its_statistics():
     lamina.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)).eval()

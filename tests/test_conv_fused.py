@@ -31,7 +31,7 @@ def cases(draw):
         x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
     if added is not None and draw(st.booleans()):
         added = np.moveaxis(np.ascontiguousarray(np.moveaxis(added, 1, -1)), -1, 1)
-    return x, w, bias, added, draw(st.booleans()), (stride, padding, (1,) * ndim, groups)
+    return x, w, bias, added, draw(st.sampled_from([None, "relu", "relu6"])), (stride, padding, (1,) * ndim, groups)
 
 
 @settings(max_examples=150, deadline=None)
@@ -47,20 +47,21 @@ def test_conv_fused(case):
 
 @pytest.mark.parametrize("channels", [16, 64])
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_what_is_not_a_number_stays(channels, kernel):
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+def test_what_is_not_a_number_stays(channels, kernel, activation):
     x = np.random.default_rng(0).standard_normal((1, channels, 14, 14)).astype("float32")
     x[0, :, 3, 3] = np.nan
     w = np.random.default_rng(1).standard_normal((channels, channels, kernel, kernel)).astype("float32")
     p = kernel // 2
     settings = (1, 1), ((p, p), (p, p)), (1, 1), 1
-    y = kernels.conv_fused(x, w, None, None, True, settings)
+    y = kernels.conv_fused(x, w, None, None, activation, settings)
     assert np.isnan(y).sum() == channels * kernel * kernel
-    assert np.nanmin(y) >= 0
+    assert np.nanmin(y) >= 0 and (activation == "relu" or np.nanmax(y) <= 6)
     r = np.full_like(y, -1e9)
-    assert np.nanmax(kernels.conv_fused(x, w, None, r, True, settings)) == 0
+    assert np.nanmax(kernels.conv_fused(x, w, None, r, activation, settings)) == 0
 
 
 def test_a_residual_of_another_shape_is_refused_by_both():
     x, w = np.zeros((1, 4, 5, 5), "float32"), np.zeros((4, 4, 1, 1), "float32")
     with pytest.raises(ValueError, match="broadcast"):
-        kernels.conv_fused(x, w, None, np.zeros((1, 4, 9, 9), "float32"), False, ((1, 1), ((0, 0), (0, 0)), (1, 1), 1))
+        kernels.conv_fused(x, w, None, np.zeros((1, 4, 9, 9), "float32"), None, ((1, 1), ((0, 0), (0, 0)), (1, 1), 1))

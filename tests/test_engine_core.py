@@ -508,6 +508,7 @@ def agree(name, *args, rtol=2e-6, atol=2e-6, may_decline=True):
 ONE = [("relu",), ("leaky_relu", 0.1), ("leaky_relu", -0.5), ("sigmoid",), ("tanh",), ("gelu", "none"),
        ("gelu", "tanh"), ("softplus", 1.0, 20.0), ("softplus", 0.3, 18.0),
        ("sqrt",), ("abs",), ("square",), ("neg",), ("silu",), ("mish",), ("log_sigmoid",), ("hardsigmoid",), ("hardswish",),
+       ("hardtanh", -1.0, 1.0), ("hardtanh", 0.0, 6.0),
        ("hardshrink", 0.5), ("softshrink", 0.5), ("elu", 1.0, 1.0, 1.0), ("elu", 0.3, 1.5, 0.7), ("elu", 1.67, 1.05, 1.0)]
 TWO = [("relu_backward",), ("leaky_relu_backward", 0.1), ("sigmoid_backward",), ("tanh_backward",),
        ("softplus_backward", 1.0, 20.0), ("softplus_backward", 0.5, 30.0), ("gelu_backward", "none"),

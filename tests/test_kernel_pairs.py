@@ -59,6 +59,15 @@ def like_arrays(draw, count):
     return arrays
 
 
+@pytest.mark.parametrize("size", [200_000, 1_500_001])
+def test_hardtanh_in_parts(size):
+    """Large enough to be shared among threads, in parts the last of which is not a whole one."""
+    x = np.random.default_rng(0).standard_normal((1, 4, size // 4, 1)).astype("float32") * 5
+    x.flat[[0, 7, -1]] = np.nan, np.inf, np.nan
+    for a in (x, x.swapaxes(1, 2)):
+        np.testing.assert_array_equal(*both(lambda a=a: kernels.hardtanh(a, 0.0, 6.0)))
+
+
 number = st.sampled_from([0.0, 0.1, 0.9])
 
 

@@ -1,8 +1,8 @@
 """Fusion: a convolution takes up what follows it where no gradients are wanted.
 
 A batch norm with given statistics is folded into the weight and the bias; an array that is added to the result, and a relu
-or relu6 after that, become part of the engine's call (``conv_fused``). The folded weight is kept while the tensors that it was made
-of are the same, by their counts of writes; where writes cannot be counted (somebody holds the NumPy array) it is made anew
+or relu6 after that, become part of the engine's call (``conv_fused``). The folded weight is kept while the tensors that it was
+made of are the same, by their counts of writes; where writes cannot be counted (somebody holds the NumPy array) it is made anew
 with each call.
 """
 

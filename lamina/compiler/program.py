@@ -237,7 +237,8 @@ class Source:
         self.line(f"w, b, v = {self.bind(step.folding(), 'fold')}()")
         other = "None" if added is None else self.array(added)
         kernel = self.bind(kernels.conv_fused, "k_")
-        self.line(f"a{y.number} = {kernel}({self.array(x)}, w, b, {other}, {step.activation!r}, {self.bind(step.settings, 's')}, v)")
+        rest = f"{other}, {step.activation!r}, {self.bind(step.settings, 's')}, v"
+        self.line(f"a{y.number} = {kernel}({self.array(x)}, w, b, {rest})")
 
     def _draw(self, node: Node) -> None:
         args, kwargs = node.inputs

@@ -1,9 +1,11 @@
-"""Convolutions that do more to their result while it is at hand: a residual array added, and what is negative set to 0.
+"""Convolutions that do more to their result while it is at hand: a residual array added, and what is
+negative set to 0, or to 6 what is more as well.
 
 oneDNN's ``relu`` turns NaN into 0. Its ``elu`` with a factor of 0 is the same function and keeps NaN, at the price of an
 exponential for each result: 2 to 3 % of a convolution of 64 channels, 3x3, but a third of one of single pixels. So where few
 products make a result, where there is another way to it (Winograd's, merged groups, plane by plane), and where oneDNN would
-take plain loops, the result is made first and then changed in its place, in one pass.
+take plain loops, the result is made first and then changed in its place, in one pass. So it is with 6, where nothing that
+oneDNN has would keep NaN.
 """
 
 from __future__ import annotations
@@ -17,27 +19,29 @@ from lamina.engine.onednn import abi, conv, core
 from lamina.engine.onednn.conv import Ints, Settings
 from lamina.engine.onednn.core import F32, any_desc, channels_last_desc, plain_desc, plan, plans, primitive
 from lamina.engine.onednn.layouts import arranger, bring, lying, results, usable
+from lamina.engine.onednn.piecewise import clip
 
 ndarray = np.ndarray
 ENOUGH = 256  # products that make a result, from which on the exponential does not count
 
-CUT = ("eltwise", abi.ELU, 0.0, 0.0)
+CUTS: dict[str | None, list] = {None: [], "relu": [("eltwise", abi.ELU, 0.0, 0.0)], "relu6": []}
 
 
 @fast()
 def conv_fused(
-    x: ndarray, w: ndarray, bias: ndarray | None, added: ndarray | None, relu: bool, settings: Settings, version: Any = None
+    x: ndarray, w: ndarray, bias: ndarray | None, added: ndarray | None, activation: str | None, settings: Settings,
+    version: Any = None,
 ) -> ndarray:
     if x.dtype is not F32 and x.dtype != F32 or added is not None and added.dtype != F32:
         return NotImplemented
     lies = None if added is None else (added.shape, added.strides)
-    run = _fused[x.shape, x.strides, w.shape, w.strides, bias is not None, settings, lies, relu]
+    run = _fused[x.shape, x.strides, w.shape, w.strides, bias is not None, settings, lies, activation]
     return NotImplemented if run is None else run(x, w, bias, added, version)
 
 
 @plans
 def _fused(
-    x: Ints, x_strides: Ints, w: Ints, w_strides: Ints, with_bias: bool, settings: Settings, lies: Any, relu: bool
+    x: Ints, x_strides: Ints, w: Ints, w_strides: Ints, with_bias: bool, settings: Settings, lies: Any, activation: str | None
 ) -> Any:
     plain = conv._forward[x, x_strides, w, w_strides, with_bias, settings]
     if plain is None:
@@ -45,22 +49,22 @@ def _fused(
     g = conv._Geometry(x, w, settings)
     if lies is not None and (lies[0] != g.y_shape or not usable(lies)):
         return None
-    return _inside(g, x_strides, w_strides, with_bias, lies, relu, plain) or _after(g, lies, relu, plain)
+    return _inside(g, x_strides, w_strides, with_bias, lies, activation, plain) or _after(g, lies, activation, plain)
 
 
-def _inside(g: Any, x_strides: Ints, w_strides: Ints, with_bias: bool, lies: Any, relu: bool, plain: Any) -> Any:
+def _inside(g: Any, x_strides: Ints, w_strides: Ints, with_bias: bool, lies: Any, activation: str | None, plain: Any) -> Any:
     """All in one primitive, where that is a plain convolution on channels-last arrays."""
     products = g.channels // g.groups * int(np.prod(g.kernel))
     implementation = getattr(plain, "implementation", "winograd")
     if "conv" not in implementation or "gemm" in implementation or g.channels <= 3 and g.outputs % 8:
         return None
-    if relu and products < ENOUGH:
+    if activation == "relu6" or activation and products < ENOUGH:
         return None
     last = channels_last_desc(g.y)
     if lies is not None and not any(d.equals(last) for d in lying(g.y, g.lifted(lies[1]))):
         return None
     steps = [("binary", abi.ADD, last)] if lies is not None else []
-    attributes = core.attributes(*steps, *([CUT] if relu else []))
+    attributes = core.attributes(*steps, *CUTS[activation])
     kind, direct = abi.FORWARD_INFERENCE, abi.CONVOLUTION_DIRECT
     bias_desc = plain_desc((g.outputs,)) if with_bias else None
     pd = primitive(
@@ -90,33 +94,35 @@ def _inside(g: Any, x_strides: Ints, w_strides: Ints, with_bias: bool, lies: Any
     return run
 
 
-def _after(g: Any, lies: Any, relu: bool, plain: Any) -> Any:
+def _after(g: Any, lies: Any, activation: str | None, plain: Any) -> Any:
     """The convolution, and one pass over its channels-last result."""
     last = channels_last_desc(g.y)
     change = None
     if lies is not None:
         other = core.strided_desc(g.y, core.element_strides(g.y, g.lifted(lies[1])))
         change = plan(
-            primitive("binary", abi.ADD, last, other, last, attr=core.attributes(*([CUT] if relu else []))),
+            primitive("binary", abi.ADD, last, other, last, attr=core.attributes(*CUTS[activation])),
             abi.SRC, abi.SRC_1, abi.DST,
         )  # fmt: skip
-    elif relu:
+    elif activation == "relu":
         kind = abi.FORWARD_INFERENCE
         change = plan(primitive("eltwise_forward", kind, abi.ELU, last, last, 0.0, 0.0), abi.SRC, abi.DST)
-    if change is None and (relu or lies is not None):
+    if change is None and (activation == "relu" or lies is not None):
         return None
     ideal = tuple(4 * s for s in core.channels_last_strides(g.y_shape))
 
     def run(x: ndarray, w: ndarray, bias: ndarray | None, added: ndarray | None, version: Any) -> ndarray:
         y = plain(x, w, bias, version)
-        if change is None:
+        if change is None and activation is None:
             return y
         if y.strides != ideal and not core.is_channels_last(y):
             y = core.channels_last(y)
-        if added is not None:
+        if added is not None and change is not None:
             change.run(y, added, y)
-        else:
+        elif change is not None:
             change.run(y, y)
+        if activation == "relu6":
+            clip(y, 0.0, 6.0, y)
         return y
 
     return run

@@ -41,13 +41,16 @@ def conv(x: ndarray, w: ndarray, bias: ndarray | None, settings: Settings, versi
 
 
 def conv_fused(
-    x: ndarray, w: ndarray, bias: ndarray | None, added: ndarray | None, relu: bool, settings: Settings, version: object = None
+    x: ndarray, w: ndarray, bias: ndarray | None, added: ndarray | None, activation: str | None, settings: Settings,
+    version: object = None,
 ) -> ndarray:
-    """:func:`conv`, plus an array of the result's shape, cut off below 0 where ``relu`` is set; NaN stays."""
+    """:func:`conv`, plus an array of the result's shape, with relu or relu6 applied to the sum; NaN stays."""
     y = conv(x, w, bias, settings)
     if added is not None:
         y += added
-    return np.maximum(y, 0, out=y) if relu else y
+    if activation is None:
+        return y
+    return np.clip(y, 0, {"relu": np.inf, "relu6": 6}[activation], out=y)
 
 
 def conv_backward_input(
