@@ -1,5 +1,8 @@
-"""Distributions with densities, samples and gradients, as in ``torch.distributions``: those that uniform, normal, exponential
-and Cauchy numbers lead to. Those of the gamma family are not here yet."""
+"""Distributions with densities, samples and gradients, as in ``torch.distributions``.
+
+Samples of the gamma family (Gamma, Chi2, Beta, Dirichlet, StudentT) and of Binomial follow the seed, but are not PyTorch's
+numbers; all others are, number for number.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,15 @@ from lamina.distributions.continuous import (
     Normal,
     Uniform,
 )
+from lamina.distributions.counts import Poisson
 from lamina.distributions.distribution import Distribution, ExponentialFamily
+from lamina.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
 from lamina.distributions.kl import kl_divergence, register_kl
 from lamina.distributions.transformed_distribution import Independent, TransformedDistribution
 from lamina.distributions.transforms import *  # noqa: F403
 
 __all__ = [  # noqa: PLE0604
-    *transforms.__all__, "Bernoulli", "Categorical", "Cauchy", "Distribution", "Exponential", "ExponentialFamily", "HalfCauchy",
-    "HalfNormal", "Independent", "Laplace", "LogNormal", "Normal", "TransformedDistribution", "Uniform", "constraints",
-    "kl_divergence", "register_kl", "transforms",
+    *transforms.__all__, "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
+    "ExponentialFamily", "Gamma", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal", "Normal", "Poisson",
+    "StudentT", "TransformedDistribution", "Uniform", "constraints", "kl_divergence", "register_kl", "transforms",
 ]  # fmt: skip

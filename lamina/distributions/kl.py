@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lamina import ops
 from lamina.distributions.categorical import Bernoulli, Categorical
 from lamina.distributions.continuous import Exponential, Laplace, Normal
+from lamina.distributions.counts import Poisson
+from lamina.distributions.gamma import Beta, Dirichlet, Gamma
 from lamina.distributions.transformed_distribution import Independent
 from lamina.distributions.transforms import sum_rightmost
 
@@ -63,6 +66,31 @@ def _bernoulli(p: Any, q: Any) -> Any:
 @register_kl(Categorical, Categorical)
 def _categorical(p: Any, q: Any) -> Any:
     return (p.probs * (p.logits - q.logits)).sum(-1)
+
+
+@register_kl(Gamma, Gamma)
+def _gamma(p: Any, q: Any) -> Any:
+    a, b = p.concentration, q.concentration
+    scale = b * (p.rate / q.rate).log() + (q.rate / p.rate - 1) * a
+    return scale + ops.lgamma(b) - ops.lgamma(a) + (a - b) * ops.digamma(a)
+
+
+@register_kl(Dirichlet, Dirichlet)
+def _dirichlet(p: Any, q: Any) -> Any:
+    a, b = p.concentration, q.concentration
+    total = a.sum(-1)
+    normalizers = ops.lgamma(total) - ops.lgamma(b.sum(-1)) + (ops.lgamma(b) - ops.lgamma(a)).sum(-1)
+    return normalizers + ((a - b) * (ops.digamma(a) - ops.digamma(total).unsqueeze(-1))).sum(-1)
+
+
+@register_kl(Beta, Beta)
+def _beta(p: Any, q: Any) -> Any:
+    return _dirichlet(p._dirichlet, q._dirichlet)
+
+
+@register_kl(Poisson, Poisson)
+def _poisson(p: Any, q: Any) -> Any:
+    return p.rate * (p.rate.log() - q.rate.log()) - (p.rate - q.rate)
 
 
 @register_kl(Independent, Independent)
