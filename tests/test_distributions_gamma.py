@@ -24,6 +24,11 @@ def D(t):
     return importlib.import_module(f"{t.__name__}.distributions")
 
 
+def matrix(b):
+    """Symmetric and positive definite."""
+    return b.unsqueeze(-1) * b.unsqueeze(-2) / 2 + b.diag_embed()
+
+
 # name: (how to make one, a value, the methods that are compared)
 ALL = ("entropy", "mean", "mode", "variance", "stddev")
 CASES = {
@@ -33,8 +38,15 @@ CASES = {
     "Dirichlet": (lambda d, a, b: d.Dirichlet(a * b), P, ALL),
     "StudentT": (lambda d, a, b: d.StudentT(a + 0.6, a, b), X, ALL),
     "Poisson": (lambda d, a, b: d.Poisson(a * b), COUNTS, ALL[1:]),
+    "Geometric": (lambda d, a, b: d.Geometric(1 / (1 + a * b)), COUNTS, ALL),
+    "Geometric by logits": (lambda d, a, b: d.Geometric(logits=-a * b), COUNTS, ALL),
+    "Binomial": (lambda d, a, b: d.Binomial(3, a * b / 21), COUNTS, ALL),
+    "Binomial by logits": (lambda d, a, b: d.Binomial(4, logits=a - b), COUNTS, ALL),
+    "MultivariateNormal": (lambda d, a, b: d.MultivariateNormal(a, matrix(b)), X, ALL),
+    "MultivariateNormal by precision": (lambda d, a, b: d.MultivariateNormal(b, precision_matrix=matrix(a)), X, ALL),
+    "MultivariateNormal by factor": (lambda d, a, b: d.MultivariateNormal(a, scale_tril=(matrix(b)).tril()), X, ALL),
 }
-SAME_STREAM = ("Poisson",)
+SAME_STREAM = ("Poisson", "Geometric", "MultivariateNormal by factor")
 
 
 def _results(d, x, methods):
@@ -160,6 +172,10 @@ PAIRS = {
     "beta": lambda d, a, b, p: (d.Beta(a, b), d.Beta(b, a)),
     "dirichlet": lambda d, a, b, p: (d.Dirichlet(a), d.Dirichlet(b)),
     "poisson": lambda d, a, b, p: (d.Poisson(a), d.Poisson(b)),
+    "binomial": lambda d, a, b, p: (d.Binomial(3, p), d.Binomial(3, p.flip(0))),
+    "geometric": lambda d, a, b, p: (d.Geometric(p), d.Geometric(p.flip(0))),
+    "normal vectors": lambda d, a, b, p: (d.MultivariateNormal(a, matrix(b)), d.MultivariateNormal(b, matrix(a))),
+    "normal vectors, one factor": lambda d, a, b, p: (d.MultivariateNormal(a, matrix(a)), d.MultivariateNormal(b, matrix(b))),
 }
 
 
@@ -179,6 +195,19 @@ ERRORS = {
     "dirichlet sign": lambda d, t: d.Dirichlet(t.tensor([1.0, -1.0])),
     "dirichlet value": lambda d, t: d.Dirichlet(t.ones(2)).log_prob(t.ones(2)),
     "student": lambda d, t: d.StudentT(-1.0),
+    "both": lambda d, t: d.Binomial(1, 0.5, 0.5),
+    "neither": lambda d, t: d.Geometric(),
+    "geometric": lambda d, t: d.Geometric(0.0),
+    "binomial": lambda d, t: d.Binomial(-1, t.tensor(0.5)),
+    "binomial value": lambda d, t: d.Binomial(2, t.tensor(0.5)).log_prob(t.tensor(3.0)),
+    "mixed counts": lambda d, t: d.Binomial(t.tensor([1.0, 2.0]), t.tensor(0.5)).entropy(),
+    "normal scalar": lambda d, t: d.MultivariateNormal(t.tensor(0.0), t.eye(1)),
+    "normal vector": lambda d, t: d.MultivariateNormal(t.zeros(2), t.ones(2)),
+    "normal none": lambda d, t: d.MultivariateNormal(t.zeros(2)),
+    "normal two": lambda d, t: d.MultivariateNormal(t.zeros(2), t.eye(2), t.eye(2)),
+    "normal indefinite": lambda d, t: d.MultivariateNormal(t.zeros(2), -t.eye(2)),
+    "normal upper": lambda d, t: d.MultivariateNormal(t.zeros(2), scale_tril=t.ones(2, 2)),
+    "normal sizes": lambda d, t: d.kl_divergence(*(d.MultivariateNormal(t.zeros(n), t.eye(n)) for n in (2, 3))),
     "poisson": lambda d, t: d.Poisson(-1.0),
     "poisson value": lambda d, t: d.Poisson(1.0).log_prob(t.tensor(0.5)),
 }

@@ -18,15 +18,17 @@ from lamina.distributions.continuous import (
     Normal,
     Uniform,
 )
-from lamina.distributions.counts import Poisson
+from lamina.distributions.counts import Binomial, Geometric, Poisson
 from lamina.distributions.distribution import Distribution, ExponentialFamily
 from lamina.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
 from lamina.distributions.kl import kl_divergence, register_kl
+from lamina.distributions.multivariate_normal import MultivariateNormal
 from lamina.distributions.transformed_distribution import Independent, TransformedDistribution
 from lamina.distributions.transforms import *  # noqa: F403
 
 __all__ = [  # noqa: PLE0604
-    *transforms.__all__, "Bernoulli", "Beta", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution", "Exponential",
-    "ExponentialFamily", "Gamma", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal", "Normal", "Poisson",
-    "StudentT", "TransformedDistribution", "Uniform", "constraints", "kl_divergence", "register_kl", "transforms",
+    *transforms.__all__, "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution",
+    "Exponential", "ExponentialFamily", "Gamma", "Geometric", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal",
+    "MultivariateNormal", "Normal", "Poisson", "StudentT", "TransformedDistribution", "Uniform", "constraints",
+    "kl_divergence", "register_kl", "transforms",
 ]  # fmt: skip

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+from lamina import linalg as la
 from lamina import ops
 from lamina.distributions.categorical import Bernoulli, Categorical
 from lamina.distributions.continuous import Exponential, Laplace, Normal
-from lamina.distributions.counts import Poisson
+from lamina.distributions.counts import Binomial, Geometric, Poisson
 from lamina.distributions.gamma import Beta, Dirichlet, Gamma
+from lamina.distributions.multivariate_normal import MultivariateNormal, squared_distance
 from lamina.distributions.transformed_distribution import Independent
 from lamina.distributions.transforms import sum_rightmost
 
@@ -91,6 +94,31 @@ def _beta(p: Any, q: Any) -> Any:
 @register_kl(Poisson, Poisson)
 def _poisson(p: Any, q: Any) -> Any:
     return p.rate * (p.rate.log() - q.rate.log()) - (p.rate - q.rate)
+
+
+@register_kl(Binomial, Binomial)
+def _binomial(p: Any, q: Any) -> Any:
+    # values that q never has are infinitely surprising
+    inside = p.total_count * (p.probs * (p.logits - q.logits) + (-p.probs).log1p() - (-q.probs).log1p())
+    return ops.where(p.total_count > q.total_count, math.inf, inside)
+
+
+@register_kl(Geometric, Geometric)
+def _geometric(p: Any, q: Any) -> Any:
+    return -p.entropy() - (-q.probs).log1p() / p.probs - q.logits
+
+
+@register_kl(MultivariateNormal, MultivariateNormal)
+def _multivariate_normal(p: Any, q: Any) -> Any:
+    if p.event_shape != q.event_shape:
+        raise ValueError(
+            f"the divergence of normal vectors of different event shapes: {tuple(p.event_shape)} and {tuple(q.event_shape)}"
+        )
+    a, b = p._unbroadcasted_scale_tril, q._unbroadcasted_scale_tril
+    shape = ops.broadcast_shapes(a.shape, b.shape)
+    trace = la.solve_triangular(b.expand(shape), a.expand(shape), upper=False).pow(2).sum((-2, -1))
+    distance = squared_distance(b, q.loc - p.loc)
+    return q._log_volume() - p._log_volume() + 0.5 * (trace + distance - p.event_shape[0])
 
 
 @register_kl(Independent, Independent)
