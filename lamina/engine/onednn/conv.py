@@ -32,7 +32,7 @@ import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
-from lamina.engine.onednn import abi, conv_planes, core, winograd
+from lamina.engine.onednn import abi, conv_planes, core, threads, winograd
 from lamina.engine.onednn.core import (
     F32,
     Desc,
@@ -151,6 +151,7 @@ class _Geometry:
         )  # fmt: skip
         # oneDNN takes a negative padding only where an input entry is left over that no window reaches
         self.usable = 0 not in (*x, *self.y, *w) and all(hi + t > 0 for hi, t in zip(after, stride, strict=True))
+        self.products = prod(self.y) * prod(w[1:])
         self.large = prod(self.y) >= SMALL
         self.in_vectors = x[1] // groups % 8 == 0 and w[0] // groups % 8 == 0
         self.wide = max(x[1] * self.x[-1], w[0] * self.y[-1]) >= WIDE_ROW
@@ -186,8 +187,13 @@ def _forward(x: Ints, x_strides: Ints, w: Ints, w_strides: Ints, with_bias: bool
     g = _Geometry(x, w, settings)
     if not g.usable or not usable((x, x_strides), (w, w_strides)):
         return None
+    with threads.for_work(g.products):
+        return _made_forward(g, x_strides, w_strides, with_bias)
+
+
+def _made_forward(g: _Geometry, x_strides: Ints, w_strides: Ints, with_bias: bool) -> Any:
     if g.pointwise:
-        o, c, *_ = core.element_strides(w, w_strides)
+        o, c, *_ = core.element_strides(g.w_shape, w_strides)
         product = _pixel_product(g.x_shape, x_strides, g.y_shape, (c, o), with_bias)
         if product is not None:
             return product

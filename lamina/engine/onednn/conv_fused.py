@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lamina.engine.door import fast
-from lamina.engine.onednn import abi, conv, core
+from lamina.engine.onednn import abi, conv, core, threads
 from lamina.engine.onednn.conv import Ints, Settings
 from lamina.engine.onednn.core import F32, any_desc, channels_last_desc, plain_desc, plan, plans, primitive
 from lamina.engine.onednn.layouts import arranger, bring, lying, results, usable
@@ -49,7 +49,8 @@ def _fused(
     g = conv._Geometry(x, w, settings)
     if lies is not None and (lies[0] != g.y_shape or not usable(lies)):
         return None
-    return _inside(g, x_strides, w_strides, with_bias, lies, activation, plain) or _after(g, lies, activation, plain)
+    with threads.for_work(g.products):
+        return _inside(g, x_strides, w_strides, with_bias, lies, activation, plain) or _after(g, lies, activation, plain)
 
 
 def _inside(g: Any, x_strides: Ints, w_strides: Ints, with_bias: bool, lies: Any, activation: str | None, plain: Any) -> Any:

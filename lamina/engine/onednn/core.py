@@ -299,7 +299,7 @@ def primitive(kind: str, *args: Any, attr: Handle | None = None, slow: bool = Fa
     out = ctypes.c_void_p()
     packed = (dims(a) if isinstance(a, (tuple, list)) else a for a in args)
     with threads.making:
-        _tell_if_needed(threads.get_num_threads())
+        _tell_if_needed(threads.planned())
         status = getattr(dll, f"dnnl_{call}")(ctypes.byref(out), engine, *packed, attr or default)
     if status == abi.UNIMPLEMENTED:
         return None
@@ -396,7 +396,7 @@ def plan(pd: Handle | None, *args: int, fixed: dict[int, np.ndarray] | None = No
 def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) -> Callable[..., None]:
     engine, stream, _ = session()
     with threads.making:
-        count = threads.get_num_threads()
+        count = threads.planned()
         _tell_if_needed(count)
         made = create("primitive_create", pd, destroy="primitive")
     needs = _nbytes(pd, abi.SCRATCHPAD)
@@ -444,7 +444,7 @@ def reorder_plan(source: Desc, target: Desc) -> Plan:
     """The plan that copies an array that lies as `source` to one that lies as `target`."""
     engine, _, default = session()
     with threads.making:
-        _tell_if_needed(threads.get_num_threads())
+        _tell_if_needed(threads.planned())
         pd = create("reorder_primitive_desc_create", source, engine, target, engine, default,
                     destroy="primitive_desc")
     return Plan(pd, (abi.SRC, abi.DST))

@@ -17,7 +17,8 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from . import loader
 
 class _Local(threading.local):
     count = 0        # the class's value is what a thread that was never told reads
+    light = False    # whether what this thread is preparing is too little work for several threads
 
 
 local = _Local()
@@ -60,6 +62,27 @@ def set_num_threads(count: int) -> None:
             _count = count
             for forget in _forget:
                 forget()
+
+
+# Multiplications up to which a primitive is quicker on one thread: waking another, and waiting for it, takes 2 us at best, and
+# where it sleeps, or other programs have its core, hundreds.
+LIGHT = 500_000
+
+
+@contextmanager
+def for_work(products: int) -> Iterator[None]:
+    """Prepare primitives, within, for one thread if their work is light."""
+    before = local.light
+    local.light = products <= LIGHT
+    try:
+        yield
+    finally:
+        local.light = before
+
+
+def planned() -> int:
+    """The number of threads to prepare a primitive for."""
+    return 1 if local.light else get_num_threads()
 
 
 def on_change(forget: Callable[[], None]) -> None:
