@@ -115,6 +115,8 @@ class SparseTensor(Tensor):
         """The number of dense dimensions, the last ones."""
         return len(self._size) - len(self._places)
 
+    _dimI, _dimV = sparse_dim, dense_dim
+
     def _nnz(self) -> int:
         return len(self._values_at)
 

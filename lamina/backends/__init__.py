@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from lamina.backends import cpu, cuda, cudnn, mkl, mkldnn, mps, openmp
+from lamina.backends import cpu, cuda, cudnn, mkl, mkldnn, mps, openmp, opt_einsum
 
-__all__ = ["cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp"]
+__all__ = ["cpu", "cuda", "cudnn", "mkl", "mkldnn", "mps", "openmp", "opt_einsum"]

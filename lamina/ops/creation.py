@@ -419,9 +419,21 @@ def empty_strided(
     requires_grad: bool = False,
     pin_memory: bool = False,
 ) -> Any:
-    """A tensor of arbitrary values with the given strides (in elements)."""
+    """A tensor of arbitrary values with the given strides (in elements).
+
+    Raises:
+        RuntimeError: not as many strides as sizes, or a negative one among them.
+    """
     _check(device, layout, pin_memory)
     d = to_numpy(dtype) if dtype else _dtypes._Default.numpy
+    if len(size) != len(stride):
+        raise RuntimeError(
+            f"dimensionality of sizes ({len(size)}) must match dimensionality of strides ({len(stride)})"
+        )
+    if any(n < 0 for n in size) or any(s < 0 for s in stride):
+        raise RuntimeError(
+            f"empty_strided: sizes and strides must not be negative, got {tuple(size)} and {tuple(stride)}"
+        )
     extent = 1 + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if all(size) else 0
     raw = np.empty(extent, d)
     return finish(
@@ -454,6 +466,17 @@ def _new(create: Any, name: str) -> Any:
 new_zeros, new_ones, new_empty, new_full = (_new(f, f"new_{f.__name__}") for f in (zeros, ones, empty, full))
 
 
+def new_empty_strided(
+    self: Any, size: Any, stride: Any, *, dtype: Any = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False, pin_memory: bool = False,
+) -> Any:  # fmt: skip
+    """Like :func:`empty_strided`, in this tensor's dtype."""
+    return empty_strided(
+        size, stride, dtype=dtype or _dtypes.BY_NUMPY[self._a.dtype], layout=layout, device=device,
+        requires_grad=requires_grad, pin_memory=pin_memory,
+    )  # fmt: skip
+
+
 def is_tensor(obj: Any) -> bool:
     """Whether ``obj`` is a tensor."""
     return isinstance(obj, Variable)
@@ -464,4 +487,4 @@ FUNCTIONS = (
     "ones_like", "empty", "empty_like", "empty_strided", "full", "full_like", "arange", "range", "linspace", "logspace", "eye",
     "is_tensor",
 )  # fmt: skip
-METHODS = ("new_tensor", "new_zeros", "new_ones", "new_empty", "new_full")
+METHODS = ("new_tensor", "new_zeros", "new_ones", "new_empty", "new_full", "new_empty_strided")

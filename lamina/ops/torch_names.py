@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from lamina.autograd.graph import Variable, wrap
+from lamina.autograd.graph import Variable, check_writable, wants, wrap
+from lamina.autograd.graph import mode as grad_mode
+from lamina.engine import kernels as k
 from lamina.ops import conv as conv_
 from lamina.ops import embedding as embedding_
 from lamina.ops import loss, loss_binary, loss_ctc, loss_margin, loss_pointwise
@@ -162,6 +164,88 @@ def native_batch_norm(
     return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps), *saved
 
 
+_BAGS = ("sum", "mean", "max")
+
+
+def embedding_bag(
+    weight: Any, indices: Any, offsets: Any, scale_grad_by_freq: bool = False, mode: int = 0, sparse: bool = False,
+    per_sample_weights: Any = None, include_last_offset: bool = False, padding_idx: int | None = None,
+) -> tuple:  # fmt: skip
+    """(bags, the bag of each index, the sizes of the bags, the rows of the maxima); see ``nn.functional.embedding_bag``.
+
+    The mode is 0 for the sum, 1 for the mean, 2 for the maximum. As in PyTorch the sum, which needs no sizes, tells 0 for
+    each, and names no bags where it adds up without them.
+
+    Raises:
+        RuntimeError: another mode, shapes, dtypes, indices or offsets out of range, factors for something else than a sum.
+        TypeError: what should be a tensor is none, or a mode that is no int.
+    """
+    loss.tensors("embedding_bag", weight=weight, indices=indices, offsets=offsets)
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        raise TypeError(f"embedding_bag(): argument 'mode' must be int, not {type(mode).__name__}")
+    if not 0 <= mode < len(_BAGS):
+        raise RuntimeError(f"embedding_bag: mode must be 0 (sum), 1 (mean) or 2 (max), but got {mode}")
+    if indices._a.ndim != 1 or offsets._a.ndim != 1 or weight._a.ndim != 2:
+        raise RuntimeError(
+            "embedding_bag expects indices and offsets of one dimension and a weight of two, but got "
+            f"{tuple(indices.shape)}, {tuple(offsets.shape)} and {tuple(weight.shape)}"
+        )
+    if per_sample_weights is not None and (mode != 0 or per_sample_weights._a.shape != indices._a.shape):
+        raise RuntimeError(
+            "embedding_bag: per_sample_weights come with mode 0 (sum), one for each index, but got mode "
+            f"{mode}, {tuple(per_sample_weights.shape)} for indices {tuple(indices.shape)}"
+        )
+    how = _BAGS[mode]
+    result = embedding_.embedding_bag(
+        indices, weight, offsets, mode=how, per_sample_weights=per_sample_weights, include_last_offset=include_last_offset,
+        scale_grad_by_freq=scale_grad_by_freq and how != "max", sparse=sparse and how != "max", padding_idx=padding_idx,
+    )  # fmt: skip
+    index, begins, table = indices._a, offsets._a, weight._a
+    kind = np.result_type(index.dtype, begins.dtype)
+    owners = np.cumsum(np.bincount(begins, minlength=len(index) + 1))[: len(index)] - 1
+    if how == "sum":
+        factors = per_sample_weights is not None and per_sample_weights._plain().strides[0] != table.itemsize
+        plain = weight._plain().strides[1] == table.itemsize and not factors
+        if table.dtype != np.float64 and plain and padding_idx is None:
+            owners = owners[:0]
+        # PyTorch drops the end of the last bag only where a backward can follow
+        sizes = np.zeros(len(begins) - (include_last_offset and result.requires_grad), kind)
+        return result, wrap(owners.astype(kind)), wrap(sizes), wrap(sizes.copy())
+    padding = -1 if padding_idx is None else padding_idx % len(table)
+    bags = embedding_.Bags(index, begins, include_last_offset, padding)
+    sizes = bags.lengths.astype(kind)
+    best = sizes.copy()
+    if how == "max":
+        rows = k.embedding_bag_max(table, bags.index, bags.starts, bags.lengths, True)[1]
+        best = np.maximum(rows, 0).astype(kind)
+    return result, wrap(np.maximum(owners, 0).astype(kind)), wrap(sizes), wrap(best)
+
+
+def embedding_renorm_(input: Any, indices: Any, max_norm: float, norm_type: float) -> Any:
+    """Scale down, in place, the rows at ``indices`` whose p-norm (p = ``norm_type``) is above ``max_norm``.
+
+    Raises:
+        RuntimeError: the table is not two-dimensional, or a leaf that requires a gradient; indices that are not integers.
+        IndexError: an index out of range.
+        NotImplementedError: the table is part of a graph: this has no derivative.
+    """
+    loss.tensors("embedding_renorm_", input=input, indices=indices)
+    a = input._a
+    if a.ndim != 2:
+        raise RuntimeError(f"embedding_renorm_ expects a table of two dimensions, but got {tuple(a.shape)}")
+    embedding_._check_indices("embedding_renorm_", indices._a)
+    bad = embedding_._out_of_range(indices._a, len(a))
+    if bad is not None:
+        raise IndexError(
+            f"embedding_renorm_: index {indices._a.reshape(-1)[bad]} is out of range for a table of {len(a)} rows"
+        )
+    check_writable(input)
+    if grad_mode.enabled and wants(input):
+        raise NotImplementedError("embedding_renorm_ has no derivative: detach the table first")
+    embedding_._renormed(input, indices._a, max_norm, norm_type)
+    return input
+
+
 def _assert(condition: Any, message: Any) -> None:
     """Raise ``AssertionError`` with a message unless the condition, or the only element of a tensor, is true."""
     if not (bool(condition) if isinstance(condition, Variable) else condition):
@@ -171,5 +255,6 @@ def _assert(condition: Any, message: Any) -> None:
 FUNCTIONS = (  # without "embedding", which is a module of this package: lamina itself takes that name
     "kl_div", "poisson_nll_loss", "hinge_embedding_loss", "margin_ranking_loss", "cosine_embedding_loss", "triplet_margin_loss",
     "binary_cross_entropy_with_logits", "ctc_loss", "constant_pad_nd", "convolution", "grid_sampler_2d",
-    "grid_sampler_3d", "native_layer_norm", "native_group_norm", "native_batch_norm", "_assert",
+    "grid_sampler_3d", "native_layer_norm", "native_group_norm", "native_batch_norm", "_assert", "embedding_bag",
+    "embedding_renorm_",
 )  # fmt: skip

@@ -1,0 +1,40 @@
+"""``torch.backends.opt_einsum``: not used; ``einsum`` contracts its operands from left to right."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+enabled = False
+strategy: str | None = None
+
+
+def is_available() -> bool:
+    """False: no path is looked for."""
+    return False
+
+
+def get_opt_einsum() -> Any:
+    """``None``: there is no such module."""
+    return None
+
+
+def set_flags(_enabled: bool | None = None, _strategy: str | None = None) -> tuple[bool, str | None]:
+    """The switches as they are, which stay so.
+
+    Raises:
+        ValueError: one is to be turned on, which takes what is not there.
+    """
+    if _enabled or _strategy is not None:
+        raise ValueError(
+            f"opt_einsum is not available, so that it cannot be used: got enabled={_enabled}, strategy={_strategy!r}"
+        )
+    return enabled, strategy
+
+
+@contextlib.contextmanager
+def flags(enabled: bool | None = None, strategy: str | None = None) -> Iterator[None]:
+    """A block with other switches; see :func:`set_flags`."""
+    set_flags(enabled, strategy)
+    yield
