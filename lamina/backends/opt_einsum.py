@@ -1,4 +1,4 @@
-"""``torch.backends.opt_einsum``: not used; ``einsum`` contracts its operands from left to right."""
+"""``torch.backends.opt_einsum``: not used; ``einsum`` has an order of its own, the smallest product first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ strategy: str | None = None
 
 
 def is_available() -> bool:
-    """False: no path is looked for."""
+    """False: lamina does not use that library."""
     return False
 
 
