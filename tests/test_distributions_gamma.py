@@ -18,6 +18,8 @@ P = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]], np.float64)
 X = np.array([[0.3, 0.9, 1.2], [0.1, 0.6, 2.2]], np.float64)
 COUNTS = np.array([[0.0, 1.0, 3.0], [2.0, 0.0, 2.0]], np.float64)
 
+EYE = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.float64)
+
 
 def D(t):
     need_torch()
@@ -45,8 +47,12 @@ CASES = {
     "MultivariateNormal": (lambda d, a, b: d.MultivariateNormal(a, matrix(b)), X, ALL),
     "MultivariateNormal by precision": (lambda d, a, b: d.MultivariateNormal(b, precision_matrix=matrix(a)), X, ALL),
     "MultivariateNormal by factor": (lambda d, a, b: d.MultivariateNormal(a, scale_tril=(matrix(b)).tril()), X, ALL),
+    "OneHotCategorical": (lambda d, a, b: d.OneHotCategorical(a * b), EYE, ALL),
+    "OneHotCategorical by logits": (lambda d, a, b: d.OneHotCategorical(logits=a * 0.5), EYE, ALL),
+    "Multinomial": (lambda d, a, b: d.Multinomial(4, a * b), COUNTS, ("entropy", "mean", "variance", "stddev")),
+    "Multinomial by logits": (lambda d, a, b: d.Multinomial(4, logits=a * 0.5), COUNTS, ("entropy", "mean", "variance")),
 }
-SAME_STREAM = ("Poisson", "Geometric", "MultivariateNormal by factor")
+SAME_STREAM = ("OneHotCategorical", "Multinomial", "Poisson", "Geometric", "MultivariateNormal by factor")
 
 
 def _results(d, x, methods):
@@ -86,7 +92,8 @@ def test_samples(name):
     assert bool(((ratio - 1).abs() < (0.5 if name == "StudentT" else 0.1)).all()), ratio
     lamina.manual_seed(1)
     assert_same(d.sample((20000,)), x)
-    assert d.sample((0,)).shape == (0, *d.batch_shape, *d.event_shape)
+    if "OneHot" not in name and "Multinomial" not in name:  # of which no number of draws may be 0, as in PyTorch
+        assert d.sample((0,)).shape == (0, *d.batch_shape, *d.event_shape)
     if name in SAME_STREAM:
 
         def seeded(t, a, b):
@@ -173,6 +180,7 @@ PAIRS = {
     "dirichlet": lambda d, a, b, p: (d.Dirichlet(a), d.Dirichlet(b)),
     "poisson": lambda d, a, b, p: (d.Poisson(a), d.Poisson(b)),
     "binomial": lambda d, a, b, p: (d.Binomial(3, p), d.Binomial(3, p.flip(0))),
+    "one-hot": lambda d, a, b, p: (d.OneHotCategorical(p), d.OneHotCategorical(p.flip(0))),
     "geometric": lambda d, a, b, p: (d.Geometric(p), d.Geometric(p.flip(0))),
     "normal vectors": lambda d, a, b, p: (d.MultivariateNormal(a, matrix(b)), d.MultivariateNormal(b, matrix(a))),
     "normal vectors, one factor": lambda d, a, b, p: (d.MultivariateNormal(a, matrix(a)), d.MultivariateNormal(b, matrix(b))),
@@ -195,6 +203,11 @@ ERRORS = {
     "dirichlet sign": lambda d, t: d.Dirichlet(t.tensor([1.0, -1.0])),
     "dirichlet value": lambda d, t: d.Dirichlet(t.ones(2)).log_prob(t.ones(2)),
     "student": lambda d, t: d.StudentT(-1.0),
+    "one-hot value": lambda d, t: d.OneHotCategorical(t.ones(2)).log_prob(t.ones(2)),
+    "one-hot size": lambda d, t: d.OneHotCategorical(t.ones(2)).log_prob(t.tensor([1.0, 0.0, 0.0])),
+    "one-hot both": lambda d, t: d.OneHotCategorical(t.ones(2), t.ones(2)),
+    "multinomial value": lambda d, t: d.Multinomial(2, t.ones(2)).log_prob(t.tensor([3.0, 0.0])),
+    "multinomial count": lambda d, t: d.Multinomial(t.tensor(2), t.ones(2)),
     "both": lambda d, t: d.Binomial(1, 0.5, 0.5),
     "neither": lambda d, t: d.Geometric(),
     "geometric": lambda d, t: d.Geometric(0.0),

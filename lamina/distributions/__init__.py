@@ -23,12 +23,13 @@ from lamina.distributions.distribution import Distribution, ExponentialFamily
 from lamina.distributions.gamma import Beta, Chi2, Dirichlet, Gamma, StudentT
 from lamina.distributions.kl import kl_divergence, register_kl
 from lamina.distributions.multivariate_normal import MultivariateNormal
+from lamina.distributions.one_hot import Multinomial, OneHotCategorical
 from lamina.distributions.transformed_distribution import Independent, TransformedDistribution
 from lamina.distributions.transforms import *  # noqa: F403
 
 __all__ = [  # noqa: PLE0604
     *transforms.__all__, "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution",
     "Exponential", "ExponentialFamily", "Gamma", "Geometric", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal",
-    "MultivariateNormal", "Normal", "Poisson", "StudentT", "TransformedDistribution", "Uniform", "constraints",
-    "kl_divergence", "register_kl", "transforms",
+    "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical", "Poisson", "StudentT", "TransformedDistribution",
+    "Uniform", "constraints", "kl_divergence", "register_kl", "transforms",
 ]  # fmt: skip

@@ -13,6 +13,7 @@ from lamina.distributions.continuous import Exponential, Laplace, Normal
 from lamina.distributions.counts import Binomial, Geometric, Poisson
 from lamina.distributions.gamma import Beta, Dirichlet, Gamma
 from lamina.distributions.multivariate_normal import MultivariateNormal, squared_distance
+from lamina.distributions.one_hot import OneHotCategorical
 from lamina.distributions.transformed_distribution import Independent
 from lamina.distributions.transforms import sum_rightmost
 
@@ -119,6 +120,11 @@ def _multivariate_normal(p: Any, q: Any) -> Any:
     trace = la.solve_triangular(b.expand(shape), a.expand(shape), upper=False).pow(2).sum((-2, -1))
     distance = squared_distance(b, q.loc - p.loc)
     return q._log_volume() - p._log_volume() + 0.5 * (trace + distance - p.event_shape[0])
+
+
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _one_hot(p: Any, q: Any) -> Any:
+    return _categorical(p._categorical, q._categorical)
 
 
 @register_kl(Independent, Independent)
