@@ -228,6 +228,19 @@ def test_networks_infer_and_train_as_before(model):
     sys.path.pop(0)
 
 
+def test_what_lies_channels_last_is_put_in_order_once():
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 25, 3)).eval()
+    compiled = lamina.compile(net, fullgraph=True)
+    x = lamina.randn(4, 1, 12, 12)
+    with lamina.no_grad():
+        for _ in range(3):
+            close(compiled(x), net(x))
+            x.normal_()
+        x[0, 0, 3, 3] = float("nan")
+        assert (compiled(x).isnan() == net(x).isnan()).all()
+    assert program(compiled).entries.popitem()[1].program.source.count("= kernel") <= 1
+
+
 FOLLOWING = nn.ReLU6(inplace=True), nn.Hardtanh(0, 6), nn.Hardtanh(), nn.SiLU(), nn.Hardswish()
 
 

@@ -19,7 +19,7 @@ from lamina.autograd.graph import memory_version
 from lamina.compiler.fuse import fuse
 from lamina.compiler.record import Node, Raw, Value, substitute, values_in
 from lamina.engine import kernels as k
-from lamina.ops import activation, linalg, loss, piecewise, pointwise, reduction, shape
+from lamina.ops import activation, linalg, loss, piecewise, pointwise, pooling, reduction, shape
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 SERIAL = 1 << 13  # elements of two matrices up to which OpenBLAS multiplies on one thread
@@ -309,6 +309,19 @@ class MatMul(Lowering):
                 else self.product(source, a, g, (not fx, False), flat, x.array.size)
             )
             set_fresh(source, gy, text)
+
+
+@lowers(pooling.MaxPool)
+class MaxPool(Lowering):
+    """Without indices and a gradient rule, for which the chosen elements need not be known."""
+
+    def fits(self) -> bool:
+        return _floats(self.node) and not self.node.settings["used"] and not self.node.inputs[6]
+
+    def call(self, source: Any) -> None:
+        settings = ", ".join(map(source.bind, self.node.inputs[1:6]))
+        kernel = function(source, k.max_pool, self.x.array.size)
+        source.line(f"a{self.y.number} = {kernel}({source.array(self.x)}, {settings})")
 
 
 @lowers(piecewise.Relu)

@@ -285,7 +285,8 @@ class Recorder:
         for key, (x, a) in list(self.hidden.items()):
             if x._a is not a:
                 del self.hidden[key]
-                self.kernel(kernels.contiguous, (a,), {}, x._a)
+                if id(x._a) not in self.values:  # not seen as a call of the engine between operations
+                    self.kernel(kernels.contiguous, (a,), {}, x._a)
 
     def walked(self, node: Any) -> bool:
         """Whether the rule of a node has run, and with it all that it saved is gone."""
