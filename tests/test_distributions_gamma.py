@@ -47,12 +47,13 @@ CASES = {
     "MultivariateNormal": (lambda d, a, b: d.MultivariateNormal(a, matrix(b)), X, ALL),
     "MultivariateNormal by precision": (lambda d, a, b: d.MultivariateNormal(b, precision_matrix=matrix(a)), X, ALL),
     "MultivariateNormal by factor": (lambda d, a, b: d.MultivariateNormal(a, scale_tril=(matrix(b)).tril()), X, ALL),
+    "Gumbel": (lambda d, a, b: d.Gumbel(a, b), X, ALL),
     "OneHotCategorical": (lambda d, a, b: d.OneHotCategorical(a * b), EYE, ALL),
     "OneHotCategorical by logits": (lambda d, a, b: d.OneHotCategorical(logits=a * 0.5), EYE, ALL),
     "Multinomial": (lambda d, a, b: d.Multinomial(4, a * b), COUNTS, ("entropy", "mean", "variance", "stddev")),
     "Multinomial by logits": (lambda d, a, b: d.Multinomial(4, logits=a * 0.5), COUNTS, ("entropy", "mean", "variance")),
 }
-SAME_STREAM = ("OneHotCategorical", "Multinomial", "Poisson", "Geometric", "MultivariateNormal by factor")
+SAME_STREAM = ("Gumbel", "OneHotCategorical", "Multinomial", "Poisson", "Geometric", "MultivariateNormal by factor")
 
 
 def _results(d, x, methods):
@@ -143,6 +144,16 @@ def test_samples_have_gradients():
         lamina.autograd.grad(da, a)
 
 
+def test_gumbel_cdf():
+    def run(t, a, b, x):
+        d = D(t).Gumbel(a, b)
+        t.manual_seed(0)
+        return [d.cdf(x), d.icdf(x / 4), d.expand((4, 2, 3)).cdf(x), d.rsample((2,))]
+
+    compare(run, A, B, X, rtol=1e-6)
+    assert repr(ours.Gumbel(0.0, 1.0)) == repr(D(need_torch()).Gumbel(0.0, 1.0))
+
+
 def test_gamma_cdf():
     compare(lambda t, a, b, x: D(t).Gamma(a, b).cdf(x), A, B, X, rtol=1e-6, grad=False)
 
@@ -180,6 +191,18 @@ PAIRS = {
     "dirichlet": lambda d, a, b, p: (d.Dirichlet(a), d.Dirichlet(b)),
     "poisson": lambda d, a, b, p: (d.Poisson(a), d.Poisson(b)),
     "binomial": lambda d, a, b, p: (d.Binomial(3, p), d.Binomial(3, p.flip(0))),
+    "gumbel": lambda d, a, b, p: (d.Gumbel(a, b), d.Gumbel(b, a)),
+    "half normal": lambda d, a, b, p: (d.HalfNormal(a), d.HalfNormal(b)),
+    "cauchy": lambda d, a, b, p: (d.Cauchy(a, b), d.Cauchy(b, a)),
+    "uniform": lambda d, a, b, p: (d.Uniform(-b, b), d.Uniform(-a, a)),
+    "gamma, exponential": lambda d, a, b, p: (d.Gamma(a, b), d.Exponential(a)),
+    "exponential, gamma": lambda d, a, b, p: (d.Exponential(a), d.Gamma(b, a)),
+    "beta, normal": lambda d, a, b, p: (d.Beta(a, b), d.Normal(b, a)),
+    "exponential, normal": lambda d, a, b, p: (d.Exponential(a), d.Normal(b, a)),
+    "gamma, normal": lambda d, a, b, p: (d.Gamma(a, b), d.Normal(b, a)),
+    "gumbel, normal": lambda d, a, b, p: (d.Gumbel(a, b), d.Normal(b, a)),
+    "laplace, normal": lambda d, a, b, p: (d.Laplace(a, b), d.Normal(b, a)),
+    "uniform, normal": lambda d, a, b, p: (d.Uniform(-a, b), d.Normal(b, a)),
     "one-hot": lambda d, a, b, p: (d.OneHotCategorical(p), d.OneHotCategorical(p.flip(0))),
     "geometric": lambda d, a, b, p: (d.Geometric(p), d.Geometric(p.flip(0))),
     "normal vectors": lambda d, a, b, p: (d.MultivariateNormal(a, matrix(b)), d.MultivariateNormal(b, matrix(a))),
@@ -203,6 +226,7 @@ ERRORS = {
     "dirichlet sign": lambda d, t: d.Dirichlet(t.tensor([1.0, -1.0])),
     "dirichlet value": lambda d, t: d.Dirichlet(t.ones(2)).log_prob(t.ones(2)),
     "student": lambda d, t: d.StudentT(-1.0),
+    "gumbel": lambda d, t: d.Gumbel(0.0, -1.0),
     "one-hot value": lambda d, t: d.OneHotCategorical(t.ones(2)).log_prob(t.ones(2)),
     "one-hot size": lambda d, t: d.OneHotCategorical(t.ones(2)).log_prob(t.tensor([1.0, 0.0, 0.0])),
     "one-hot both": lambda d, t: d.OneHotCategorical(t.ones(2), t.ones(2)),

@@ -11,6 +11,7 @@ from lamina.distributions.categorical import Bernoulli, Categorical
 from lamina.distributions.continuous import (
     Cauchy,
     Exponential,
+    Gumbel,
     HalfCauchy,
     HalfNormal,
     Laplace,
@@ -29,7 +30,7 @@ from lamina.distributions.transforms import *  # noqa: F403
 
 __all__ = [  # noqa: PLE0604
     *transforms.__all__, "Bernoulli", "Beta", "Binomial", "Categorical", "Cauchy", "Chi2", "Dirichlet", "Distribution",
-    "Exponential", "ExponentialFamily", "Gamma", "Geometric", "HalfCauchy", "HalfNormal", "Independent", "Laplace", "LogNormal",
-    "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical", "Poisson", "StudentT", "TransformedDistribution",
-    "Uniform", "constraints", "kl_divergence", "register_kl", "transforms",
+    "Exponential", "ExponentialFamily", "Gamma", "Geometric", "Gumbel", "HalfCauchy", "HalfNormal", "Independent", "Laplace",
+    "LogNormal", "Multinomial", "MultivariateNormal", "Normal", "OneHotCategorical", "Poisson", "StudentT",
+    "TransformedDistribution", "Uniform", "constraints", "kl_divergence", "register_kl", "transforms",
 ]  # fmt: skip

@@ -11,10 +11,12 @@ from lamina.autograd.grad_mode import no_grad
 from lamina.distributions import constraints
 from lamina.distributions.distribution import Distribution, ExponentialFamily
 from lamina.distributions.transformed_distribution import TransformedDistribution
-from lamina.distributions.transforms import AbsTransform, ExpTransform
+from lamina.distributions.transforms import AbsTransform, AffineTransform, ExpTransform
 from lamina.distributions.utils import broadcast_all, is_number
 
-__all__ = ["Cauchy", "Exponential", "HalfCauchy", "HalfNormal", "Laplace", "LogNormal", "Normal", "Uniform"]
+__all__ = ["Cauchy", "Exponential", "Gumbel", "HalfCauchy", "HalfNormal", "Laplace", "LogNormal", "Normal", "Uniform"]
+
+_EULER = 0.5772156649015329  # Euler's constant
 
 
 class _LocationScale(Distribution):
@@ -266,6 +268,61 @@ class LogNormal(TransformedDistribution):
 
     def entropy(self) -> Any:
         return self.base_dist.entropy() + self.loc
+
+
+class Gumbel(TransformedDistribution):
+    """The largest of many numbers: ``loc`` − ``scale``·log(−log u) for u evenly over (0, 1).
+
+    >>> lamina.distributions.Gumbel(0.0, 1.0).mean
+    tensor(0.5772)
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    support = constraints.real
+
+    def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = broadcast_all(loc, scale)
+        info = finfo(self.loc.dtype)
+        base: Any = Uniform(info.tiny, 1 - info.eps, validate_args=validate_args)
+        if not is_number(loc, scale):
+            low, high = ops.full_like(self.loc, info.tiny), ops.full_like(self.loc, 1 - info.eps)
+            base = Uniform(low, high, validate_args=validate_args)
+        super().__init__(base, self._steps(), validate_args=validate_args)
+
+    def _steps(self) -> list[Any]:
+        log = ExpTransform().inv
+        negative = ops.ones_like(self.scale)
+        return [log, AffineTransform(0, -negative), log, AffineTransform(self.loc, -self.scale)]
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        new = super().expand(batch_shape)
+        new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        new.transforms = new._steps()
+        return new
+
+    def log_prob(self, value: Any) -> Any:
+        self._validate_sample(value)
+        y = (self.loc - value) / self.scale
+        return (y - y.exp()) - self.scale.log()
+
+    @property
+    def mean(self) -> Any:
+        return self.loc + self.scale * _EULER
+
+    @property
+    def mode(self) -> Any:
+        return self.loc
+
+    @property
+    def stddev(self) -> Any:
+        return (math.pi / math.sqrt(6)) * self.scale
+
+    @property
+    def variance(self) -> Any:
+        return self.stddev.pow(2)
+
+    def entropy(self) -> Any:
+        return self.scale.log() + (1 + _EULER)
 
 
 class _Half(TransformedDistribution):

@@ -9,7 +9,16 @@ from typing import Any
 from lamina import linalg as la
 from lamina import ops
 from lamina.distributions.categorical import Bernoulli, Categorical
-from lamina.distributions.continuous import Exponential, Laplace, Normal
+from lamina.distributions.continuous import (
+    _EULER,
+    Cauchy,
+    Exponential,
+    Gumbel,
+    HalfNormal,
+    Laplace,
+    Normal,
+    Uniform,
+)
 from lamina.distributions.counts import Binomial, Geometric, Poisson
 from lamina.distributions.gamma import Beta, Dirichlet, Gamma
 from lamina.distributions.multivariate_normal import MultivariateNormal, squared_distance
@@ -125,6 +134,52 @@ def _multivariate_normal(p: Any, q: Any) -> Any:
 @register_kl(OneHotCategorical, OneHotCategorical)
 def _one_hot(p: Any, q: Any) -> Any:
     return _categorical(p._categorical, q._categorical)
+
+
+@register_kl(Gumbel, Gumbel)
+def _gumbel(p: Any, q: Any) -> Any:
+    ratio, shift = p.scale / q.scale, (q.loc - p.loc) / q.scale
+    moved = (shift + ops.lgamma(ratio + 1)).exp()
+    return -ratio.log() - shift + ratio * _EULER + moved - (1 + _EULER)
+
+
+@register_kl(HalfNormal, HalfNormal)
+def _half_normal(p: Any, q: Any) -> Any:
+    return _normal(p.base_dist, q.base_dist)
+
+
+@register_kl(Cauchy, Cauchy)
+def _cauchy(p: Any, q: Any) -> Any:
+    distance = (p.scale + q.scale).pow(2) + (p.loc - q.loc).pow(2)
+    return distance.log() - (4 * p.scale * q.scale).log()
+
+
+@register_kl(Uniform, Uniform)
+def _uniform(p: Any, q: Any) -> Any:
+    outside = (q.low > p.low) | (q.high < p.high)
+    return ops.where(outside, math.inf, ((q.high - q.low) / (p.high - p.low)).log())
+
+
+@register_kl(Gamma, Exponential)
+def _gamma_exponential(p: Any, q: Any) -> Any:
+    return -p.entropy() - q.rate.log() + q.rate * p.mean
+
+
+@register_kl(Exponential, Gamma)
+def _exponential_gamma(p: Any, q: Any) -> Any:
+    ratio = q.rate / p.rate
+    constant = ops.lgamma(q.concentration) - 1 + (q.concentration - 1) * _EULER
+    return -q.concentration * ratio.log() + ratio + constant
+
+
+def _to_normal(p: Any, q: Any) -> Any:
+    """By the mean and the variance of ``p``."""
+    distance = (p.variance + (p.mean - q.loc).pow(2)) / q.scale.pow(2)
+    return -p.entropy() + 0.5 * (2 * math.pi * q.scale.pow(2)).log() + 0.5 * distance
+
+
+for _type in (Beta, Exponential, Gamma, Gumbel, Laplace, Uniform):
+    register_kl(_type, Normal)(_to_normal)
 
 
 @register_kl(Independent, Independent)
