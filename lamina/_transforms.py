@@ -257,9 +257,8 @@ def jacrev(
 
 
 def jacfwd(
-    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, chunk_size: int | None = None,
-    randomness: str = "error",
-) -> Callable[..., Any]:  # fmt: skip
+    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
     """The same Jacobian as :func:`jacrev`: gradients run backwards here, so it is computed row by row as well."""
     return jacrev(func, argnums, has_aux=has_aux)
 

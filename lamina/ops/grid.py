@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME
+from lamina._dtypes import BY_NUMPY, F32, HALVES, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, wrap
 from lamina.engine import kernels as k
+from lamina.ops.pointwise import cast
 
 Ints = tuple[int, ...]
 
@@ -169,6 +170,9 @@ def _grid_sample(input: Any, grid: Any, mode: str, padding: str, corners: bool) 
     _check_shapes(x.shape, g.shape, mode)
     if x.dtype.kind not in "fV":
         raise NotImplementedError(f"grid_sampler(): not implemented for {SCALAR_NAME[BY_NUMPY[x.dtype]]!r}")
+    if x.dtype in HALVES and x.dtype == g.dtype:  # all its steps in single precision, rounded once
+        whole = _grid_sample(cast(input, BY_NUMPY[F32]), cast(grid, BY_NUMPY[F32]), mode, padding, corners)
+        return cast(whole, BY_NUMPY[x.dtype])
     if x.dtype != g.dtype:
         raise RuntimeError(
             f"grid_sampler(): expected scalar type {SCALAR_NAME[BY_NUMPY[x.dtype]]} of the grid, as of the input, but found "

@@ -100,6 +100,7 @@ class SoftMarginLoss(PointwiseLoss):
 
     kernel = "soft_margin"
     not_implemented = "soft_margin_loss"
+    mixes = "first"
     of_difference = False
     operands = staticmethod(_in_dtype_of_first)
 

@@ -118,6 +118,7 @@ class HuberLoss(PointwiseLoss):
     """d²/2 where d = |x − y| ≤ δ, else δ·(d − δ/2);   ∂/∂x = x − y moved into [−δ, δ]"""
 
     kernel = "huber"
+    mixes = "first"
     not_implemented = "huber_cpu"
     operands = staticmethod(_in_dtype_of_first)
 

@@ -47,6 +47,12 @@ def _blend(n: int) -> Plan | None:
 
 
 @plans
+def _lerp(n: int) -> Plan | None:
+    """(x·a − y)·b + y, which is NaN for an infinite y, as PyTorch's ``lerp`` is"""
+    return _chain(n, 1, (abi.SUB, n), (abi.MUL, 1), (abi.ADD, n))
+
+
+@plans
 def _blend_add(n: int) -> Plan | None:
     """(x·a + y)·b + z"""
     return _chain(n, 1, (abi.ADD, n), (abi.MUL, 1), (abi.ADD, n))
@@ -144,8 +150,7 @@ def adam_update(
     if not beta2 or not shrink or not _usable(grad, p, m, v, *(() if largest is None else (largest,))):
         return NotImplemented
     g, sign = _decayed(p, like(grad, p), 0.0 if decoupled else decay, maximize)
-    own = sign * (1 - beta1)
-    _blend[n].run(m, _number(beta1 / own), g, _number(own), m)
+    _lerp[n].run(g, _number(sign), m, _number(1 - beta1), m, m)
     _blend_square[n].run(g, g, _number((1 - beta2) / beta2), v, _number(beta2), v)
     if largest is not None:
         v = np.maximum(largest, v, out=largest)
