@@ -512,6 +512,8 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     again = False
     if version is not None:
         found = _blocked.get(key)
+        if found is None:  # kept, perhaps, under an equal descriptor
+            found = _blocked.get((id(weight), source, intern(target)))
         if found is not None and found[1] == version and found[0]() is weight:
             if found[2] is not _ONCE:
                 return weight if found[2] is None else found[2]
