@@ -27,7 +27,7 @@ def table(report: dict[str, Any]) -> str:
             continue
         if group in ALONE:
             times = f"{milliseconds(row['torch_ms'])} | {milliseconds(row['lamina_ms'])} | **{row['ratio']:.2f}**"
-            where = f", batch {batch}" if group.startswith("model") else ""
+            where = f", batch {batch}" if group.startswith(("model", "compiled")) else ""
             single.append(f"| {name}{where} | {times} |")
         else:
             groups.setdefault(group, []).append(row["ratio"])
