@@ -31,7 +31,7 @@ def info(library: str, torch: Any) -> dict[str, Any]:
 
         with redirect_stdout(StringIO()) as text:
             torch.show_config()
-        facts["config"] = text.getvalue().splitlines()
+        facts["config"] = [line for line in text.getvalue().splitlines() if "library" not in line]  # no path of a machine
     return facts
 
 
