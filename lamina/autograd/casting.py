@@ -37,11 +37,12 @@ class State:
         """``x`` in the half type if it is a float32 tensor; a weight is cast once per block."""
         if not isinstance(x, Variable) or (x._a.dtype is not F32 and x._a.dtype not in HALVES) or x._a.dtype is self.dtype.numpy:
             return x
-        if self.cache is None or not x._requires or x._node is not None or not mode.enabled or x._a.dtype is not F32:
+        cache = None if mode.recorder is not None else self.cache  # a recorded call has to see the cast, to make it anew
+        if cache is None or not x._requires or x._node is not None or not mode.enabled or x._a.dtype is not F32:
             return x.to(self.dtype)
-        found = self.cache.get(id(x))
+        found = cache.get(id(x))
         if found is None or found[2] != x._version:
-            self.cache[id(x)] = found = (x, x.to(self.dtype), x._version)
+            cache[id(x)] = found = (x, x.to(self.dtype), x._version)
         return found[1]
 
 

@@ -224,6 +224,7 @@ class Op:
     rounds_numbers = False  # beside half precision, a number is rounded first, too (PyTorch does so in sums, not in products)
     mixes: Any = False  # inputs of a half type and of another may come together: True (they are promoted) or "first"
     keeps_output = False  # the rule uses ctx.output
+    acts = False  # forward does more than compute: it draws random numbers, or writes to an input
     label = ""  # PyTorch's name of the node, where it is not the class's
     materializes = True  # an output without a gradient is given zeros, not None
 

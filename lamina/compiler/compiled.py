@@ -14,7 +14,7 @@ import numpy as np
 from lamina import _dtypes
 from lamina._tensor import Tensor
 from lamina.autograd import walk
-from lamina.autograd.graph import FREED, Op, Variable, mode, wrap
+from lamina.autograd.graph import FREED, Op, Variable, Version, mode, wrap
 from lamina.compiler.guards import Guards
 from lamina.compiler.program import Program, Stale
 from lamina.compiler.record import NotRecordable, Recorder, Value, recording
@@ -22,7 +22,8 @@ from lamina.engine import door
 from lamina.engine.onednn import threads
 from lamina.nn.modules.module import Module
 
-CAPACITY = 64  # programs per compiled function; beyond that, calls with new shapes run eagerly
+CAPACITY = 64  # kinds of arguments per compiled function; beyond that, calls with new shapes run eagerly
+STATES = 8  # states of what a call depends on, such as train() and eval(), for each kind
 _new = object.__new__
 
 
@@ -36,7 +37,9 @@ class Replayed(Op):
     def backward(ctx: Any, *grads: Any) -> Any:
         if mode.enabled:
             raise RuntimeError("lamina.compile does not support gradients of gradients (create_graph=True)")
-        kept = ctx._saved[0]
+        kept = ctx.saved[0]
+        if ctx._output is not None:
+            _ = ctx.output  # raises if a result that is needed was written to, as saved does for the rest
         with np.errstate(all="ignore"):
             found = ctx.program.backward(kept, *[grads[i]._plain() for i in ctx.program.roots])
         return tuple([None if a is None else wrap(a) for a in found])
@@ -65,7 +68,9 @@ def flatten(x: Any, tensors: list[Any]) -> Any:
     if isinstance(x, Variable):
         tensors.append(x)
         return Tensor
-    if x is None or isinstance(x, (int, float, str, bool, bytes, complex, _dtypes.dtype, _dtypes.device)):
+    if isinstance(x, (float, complex)):
+        return type(x), repr(x)  # 0.0 and -0.0 are equal, but not the same; NaN is the same as itself
+    if x is None or isinstance(x, (int, str, bool, bytes, _dtypes.dtype, _dtypes.device)):
         return type(x), x
     if isinstance(x, (tuple, list)):
         return (type(x), *[flatten(part, tensors) for part in x])
@@ -139,7 +144,7 @@ class Compiled:
         Compiled.living.add(self)
         functools.update_wrapper(self, function, updated=())
         self.function, self.owner, self.fullgraph = function, owner, fullgraph
-        self.entries: dict[Any, Any] = {}
+        self.entries: dict[Any, Any] = {}  # kind of arguments → programs, one per state, or why there is none
         self.reasons: list[str] = []
         self.recordings = 0
         self._warned: set[str] = set()
@@ -171,62 +176,51 @@ class Compiled:
             if t._base is not None:
                 t._history()
             key.append((a.shape, a.strides, a.dtype, t._requires, t._hidden))
-        key.append((mode.enabled, mode.inference, door._engine, threads.get_num_threads(), _dtypes._Default.numpy))
+        cast = None if mode.autocast is None else mode.autocast.dtype
+        key.append((mode.enabled, mode.inference, door._engine, threads.get_num_threads(), _dtypes._Default.numpy, cast))
         place = tuple(key)
-        entry = self.entries.get(place)
-        if entry is not None and entry.__class__ is not str:
+        known = self.entries.get(place, ())
+        if type(known) is str:
+            return self._eager(known, args, kwargs)
+        for entry in known:
             if entry.guards.holds():
                 try:
                     return self._replay(entry, tensors)
                 except Stale:
-                    pass
-            del self.entries[place]
-            entry = None
-        if entry is not None:
-            return self._eager(entry, args, kwargs)
-        if len(self.entries) >= CAPACITY:
+                    self.entries[place] = known = tuple([e for e in known if e is not entry])
+                    break
+        if len(known) >= STATES:
+            changed = known[-1].guards.broken()
+            return self._eager(f"what it depends on was seen in more than {STATES} states ({changed})", args, kwargs)
+        if not known and len(self.entries) >= CAPACITY:
             return self._eager(f"more than {CAPACITY} kinds of arguments were seen", args, kwargs)
         return self._record(place, args, kwargs, tensors)
 
     def _replay(self, entry: _Entry, tensors: list[Any]) -> Any:
         program = entry.program
-        enabled = mode.enabled
         if program.backward is not None:
-            leaves = [tensors[leaf] if type(leaf) is int else leaf for leaf in entry.leaves]
-            mode.enabled = True
-            made: Any = _apply_replayed(program, tensors, leaves)
+            made = _with_history(program, tensors, [tensors[i] if type(i) is int else i for i in entry.leaves])
         else:
-            mode.enabled = False
-            try:
-                with np.errstate(all="ignore"):
-                    arrays = program.forward(*tensors)
-            finally:
-                mode.enabled = enabled
-            made = [wrap(a) for a in arrays]
+            made = _results(_without_gradients(program.forward, tensors))
             for t, ended in zip(made, program.ended, strict=True):
-                if t._a.ndim > 1 and not t._a.flags.c_contiguous:
-                    t._hidden = True
                 if ended is not None:
                     t._node, t._requires = ended, True
-        results, i = [], 0
-        for place in entry.results:
-            if type(place) is int:
-                results.append(tensors[place])
-            elif place is not None:
-                results.append(place)
-            else:
-                results.append(made[i])
-                i += 1
+        following = iter(made)
+        results = [next(following) if r is None else tensors[r] if type(r) is int else r for r in entry.results]
         return put_together(entry.structure, results)
 
     def _eager(self, reason: str, args: tuple, kwargs: dict) -> Any:
+        self._tell(reason)
+        return self.function(*args, **kwargs)
+
+    def _tell(self, reason: str) -> None:
+        """Warn, once, that a call is not compiled; raise instead where that was asked for."""
         if self.fullgraph:
             raise NotRecordable(f"{self._name()} cannot be compiled: {reason}")
         if reason not in self._warned:
             self._warned.add(reason)
             self.reasons.append(reason)
-            warnings.warn(f"{self._name()} runs uncompiled: {reason}", stacklevel=3)
-        return self.function(*args, **kwargs)
+            warnings.warn(f"{self._name()} runs uncompiled: {reason}", stacklevel=4)
 
     def _name(self) -> str:
         return f"lamina.compile: {getattr(self.function, '__qualname__', type(self.function).__name__)}"
@@ -238,9 +232,9 @@ class Compiled:
         guards = Guards(self.owner if self.owner is not None else self.function)
         with recording() as recorder:
             inputs = []
-            for i, t in enumerate(tensors):
+            for t in tensors:
                 known = recorder.values.get(id(t._a))
-                inputs.append(known if known is not None and known.kind == "input" else recorder.new("input", t._a, t, i))
+                inputs.append(recorder.new("input", t._a, t) if known is None else known)
             if len({id(v) for v in inputs}) < len(inputs):
                 recorder.refuse("one tensor is given as several arguments")
             result = self.function(*args, **kwargs)
@@ -251,15 +245,10 @@ class Compiled:
             except NotRecordable as failure:
                 recorder.failure, entry = failure, None
         if recorder.failure is not None:
-            reason = str(recorder.failure)
-            self.entries[place] = reason
-            if self.fullgraph:
-                raise NotRecordable(f"{self._name()} cannot be compiled: {reason}") from None
-            self._warned.add(reason)
-            self.reasons.append(reason)
-            warnings.warn(f"{self._name()} runs uncompiled: {reason}", stacklevel=4)
+            self.entries[place] = reason = str(recorder.failure)
+            self._tell(reason)
         elif entry is not None:
-            self.entries[place] = entry
+            self.entries[place] = (*self.entries.get(place, ()), entry)
         return result
 
     def _entry(self, recorder: Recorder, guards: Guards, inputs: list[Value], tensors: list[Any], result: Any) -> _Entry | None:
@@ -353,30 +342,43 @@ def _leaves(roots: list[Any], tensors: list[Any], recorder: Recorder) -> tuple[l
     return places, goals
 
 
-def _apply_replayed(program: Any, tensors: list[Any], leaves: list[Any]) -> list[Any]:
-    """Run the forward program with gradients off inside, and leave one node for all of it."""
-    ctx = _new(Replayed)
-    mode.enabled = False
+def _without_gradients(function: Callable[..., Any], arguments: list[Any]) -> Any:
+    """Call a program's function, within which nothing is recorded and NumPy does not warn."""
+    enabled, mode.enabled = mode.enabled, False
     try:
         with np.errstate(all="ignore"):
-            arrays, kept = program.forward(*tensors)
+            return function(*arguments)
     finally:
-        mode.enabled = True
-    ctx.recording = True
-    ctx.program, ctx._saved = program, (kept,)
-    wanted = set(program.roots)
-    results = []
-    for a in arrays:
-        t = wrap(a)
-        if a.ndim > 1 and not a.flags.c_contiguous:
+        mode.enabled = enabled
+
+
+def _results(arrays: tuple) -> list[Any]:
+    """Tensors over the results of a program."""
+    made = [wrap(a) for a in arrays]
+    for t in made:
+        if t._a.ndim > 1 and not t._a.flags.c_contiguous:
             t._hidden = True
-        results.append(t)
+    return made
+
+
+def _with_history(program: Program, tensors: list[Any], leaves: list[Any]) -> list[Any]:
+    """Replay a call of which gradients are wanted: one node stands for all of it."""
+    arrays, kept = _without_gradients(program.forward, tensors)
+    ctx = _new(Replayed)
+    ctx.recording, ctx.program = True, program
+    ctx.save(kept, *[tensors[i] for i in program.read_inputs], *program.read_tensors)
     ctx._attach(tuple(leaves))
     ctx._outputs = tuple((a.shape, a.dtype) for a in arrays)
-    for i, t in enumerate(results):
-        if i in wanted:
-            t._node, t._index, t._requires = ctx, i, True
-    return results
+    made = _results(arrays)
+    for i in program.roots:
+        t = made[i]
+        t._node, t._index, t._requires = ctx, i, True
+    read = []
+    for i in program.read_results:
+        made[i]._writes = version = Version()
+        read.append((arrays[i], version, version.n))
+    ctx._output = tuple(read) or None
+    return made
 
 
 class OptimizedModule(Module):
@@ -387,9 +389,6 @@ class OptimizedModule(Module):
         self._modules["_orig_mod"] = module
         self.__dict__["_compiled"] = Compiled(module, module, fullgraph)
         self.__dict__["training"] = module.training
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["_compiled"](*args, **kwargs)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The compiled call."""

@@ -17,13 +17,17 @@ from lamina.nn.modules.module import Module
 _PLAIN = (int, float, bool, str, type(None))
 
 
+def same(x: Any, y: Any) -> bool:
+    """Whether two plain values are the same to every computation: 1 is not 1.0, 0.0 is not -0.0, NaN is NaN."""
+    return type(x) is type(y) and repr(x) == repr(y)
+
+
 class Guards:
     """A check, made of the state that is reachable from a function when it is recorded."""
 
     def __init__(self, function: Any) -> None:
         self.terms: list[str] = []
-        self.names: dict[str, Any] = {}
-        self.modules: list[Module] = []
+        self.names: dict[str, Any] = {"same": same}
         self.seen: set[int] = set()
         self.reach(function, 0)
         terms = self.terms or ["True"]
@@ -34,7 +38,7 @@ class Guards:
         """The first term that does not hold, for a message."""
         for term in self.terms:
             if not eval(term, self.names):
-                return re.sub(r"g\\d+", "…", term)
+                return re.sub(r"\bg\d+", "…", term)
         return ""
 
     def _name(self, x: Any) -> str:
@@ -71,7 +75,6 @@ class Guards:
                 self._attributes(x.__dict__, depth)
 
     def _module(self, m: Module, depth: int) -> None:
-        self.modules.append(m)
         d = self._name(m.__dict__)
         self._attributes(m.__dict__, depth, d)
         for store in ("_parameters", "_buffers", "_modules"):
@@ -104,7 +107,8 @@ class Guards:
         if x is None or x is True or x is False:
             self.terms.append(f"{place} is {x}")
         else:
-            self.terms.append(f"{place} == {self._name(x)}")
+            name = self._name(x)
+            self.terms.append(f"({place} is {name} or same({place}, {name}))")
 
     def _function(self, f: types.FunctionType, depth: int) -> None:
         for cell in f.__closure__ or ():

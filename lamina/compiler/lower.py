@@ -115,7 +115,7 @@ def simplify(recorder: Any, nodes: list[Node], after: list[Node], outputs: list[
     read = {v.number for v in values_in((outputs, wanted))}
     kept: list[Node] = []
     for node in reversed([*nodes, *after]):
-        if node.kind == "call" and not node.settings["used"] and not _acts(node):
+        if node.kind == "call" and not node.settings["used"] and not node.what.acts:
             if not any(v.number in read or v.node is not node for v in values_in(node.outputs)):
                 continue
         read.update(v.number for v in values_in(node.inputs))
@@ -128,24 +128,14 @@ def simplify(recorder: Any, nodes: list[Node], after: list[Node], outputs: list[
     return fuse(left, outputs)
 
 
-_ACTING = {"BatchNorm", "Dropout", "Rrelu", "FractionalMaxPool", "RnnLayer", "Attention"}  # move statistics, or draw numbers
-
-
-def _acts(node: Node) -> bool:
-    return node.what.__name__ in _ACTING
-
-
-def prepare(source: Any, nodes: list[Node], after: list[Node], outputs: list[Value]) -> None:
+def prepare(source: Any, nodes: list[Node]) -> None:
     """Choose the lowerings, and note what may be overwritten: fresh arrays that one step alone reads."""
-    source.plan = {}
-    source.once = not after  # a backward pass of its own may be asked for again
-    source.fresh = set()
-    for node in [*nodes, *after]:
+    for node in nodes:
         if node.kind == "write":
             node.inputs[0].uses += 100
-        if node.kind in ("kernel", "whole", "accumulate", "draw"):
+        if node.kind in ("kernel", "whole", "draw"):
             for v in values_in((node.inputs, node.outputs)):
-                v.uses += 100 if node.kind != "accumulate" else 0
+                v.uses += 100
         if node.kind != "call":
             continue
         lowering = _LOWERINGS.get(node.what)
@@ -249,7 +239,7 @@ class Linear(Lowering):
         small = self.small(grad, weight) and self.small(grad, x)
         product = source.bind(np.dot if small else k.matmul, "product")
         if grad.array.ndim > 2 and (gw is not None or gb is not None or small):
-            rows = source.temporary()
+            rows = source.temporary(grad)
             source.line(f"{rows} = {self.rows(g, grad)}")
         else:
             rows = g
@@ -344,7 +334,7 @@ class Relu(Lowering):
         grad = node.inputs[0]
         g, y = source.array(grad), source.array(self.y)
         if grad.array.size < k.relu_backward.min_size and spare(source, grad, gx):
-            bits, mask = source.temporary(), source.temporary()  # as bits, so that 0 takes the place of inf and NaN, too
+            bits, mask = source.temporary(grad), source.temporary(grad)  # as bits, so that 0 takes the place of inf and NaN, too
             source.line(f"{bits} = {g}.view({source.bind(np.dtype(f'i{gx.array.itemsize}'))})")
             source.line(f"{mask} = {source.bind(np.greater)}({y}, {source.bind(gx.array.dtype.type(0), 'zero')})")
             source.line(f"{source.bind(np.multiply)}({bits}, {mask}, {bits})")
@@ -388,73 +378,33 @@ for _op in vars(activation).values():
         _activation(_op, *_op.kernels)
 
 
-_rows: dict[tuple[int, int], np.ndarray] = {}
-_U64 = np.dtype(np.uint64)
-
-
-def class_loss(x: np.ndarray, target: np.ndarray, ignored: int, mean: bool) -> tuple[np.ndarray, Any]:
-    """Cross entropy of few logits (N, C) with class indices, all of which count; and what its gradient is made of."""
-    n, classes = x.shape
-    if target.view(_U64).max() >= classes:  # out of bounds, negative or ignored: the general way
-        t, keep = loss._valid("cross_entropy", target, classes, ignored)
-        value, saved = k.cross_entropy(x, t, keep, None, 0.0, "mean" if mean else "sum")
-        return np.asarray(value), (t, keep, saved)
-    first = _rows.get((n, classes))
-    if first is None:
-        if len(_rows) > 64:
-            _rows.clear()
-        first = _rows[n, classes] = np.arange(0, n * classes, classes)
-    e = np.subtract(x, np.maximum.reduce(x, 1, keepdims=True))
-    flat = e.reshape(-1)
-    where = first + target
-    hits = flat.take(where)
-    np.exp(e, e)
-    total = np.add.reduce(e, 1)
-    rows = np.log(total)
-    np.subtract(rows, hits, rows)
-    value = np.add.reduce(rows)
-    return np.asarray(value / x.dtype.type(n) if mean else value), (e, flat, total, where)
-
-
-def class_loss_backward(grad: np.ndarray, saved: Any, mean: bool, once: bool) -> np.ndarray:
-    """The gradient of :func:`class_loss`, in the memory that it kept if it is asked for but ``once``."""
-    if len(saved) == 3:
-        t, keep, (e, total, hit, every, other, count) = saved
-        return k.cross_entropy_backward(grad, e, total, t, keep, hit, every, other, count)
-    e, flat, total, where = saved
-    if not once:
-        e = e.copy()
-        flat = e.reshape(-1)
-    scale = grad / grad.dtype.type(len(where)) if mean else grad
-    np.multiply(e, np.divide(scale, total)[:, None], e)
-    flat[where] -= scale
-    return e
-
-
 @lowers(loss.CrossEntropy)
 class CrossEntropy(Lowering):
-    """Few logits in rows; other cross entropies are replayed in the general form."""
+    """With class indices, by NumPy's kernels; large ones are replayed in the general form."""
 
     def fits(self) -> bool:
-        x, target, weight, ignored, reduced, smoothing = self.node.inputs
-        a = x.array
-        return (
-            a.dtype in (F32, F64) and a.ndim == 2 and 0 < a.size < k.cross_entropy.min_size and target.array.dtype == np.int64
-            and weight is None and not smoothing and reduced != "none" and not 0 <= ignored < a.shape[1]
-            and a.flags.c_contiguous
-        )  # fmt: skip
+        x, target, weight = self.node.inputs[:3]
+        small = 0 < x.array.size < k.cross_entropy.min_size
+        return x.array.dtype in (F32, F64) and target.array.dtype == np.int64 and weight is None and small
 
     def call(self, source: Any) -> None:
-        x, target, _, ignored, reduced, _ = self.node.inputs
-        n = self.y.number
-        call = f"{source.bind(class_loss)}({source.array(x)}, {source.array(target)}, {ignored}, {reduced == 'mean'})"
-        source.line(f"a{n}, a{n}0002 = {call}")
+        x, target, _, ignored, reduced, smoothing = self.node.inputs
+        valid = f"{source.bind(loss._valid)}('cross_entropy', {source.array(target)}, {x.array.shape[1]}, {ignored})"
+        self.target, self.keep, value, self.parts = (source.temporary(x) for _ in range(4))
+        source.line(f"{self.target}, {self.keep} = {valid}")
+        kernel = source.bind(k.cross_entropy.reference, "np_")
+        settings = f"None, {source.bind(smoothing)}, {reduced!r}"
+        source.line(f"{value}, {self.parts} = {kernel}({source.array(x)}, {self.target}, {self.keep}, {settings})")
+        set_fresh(source, self.y, value)
 
     def rule(self, source: Any, node: Node) -> None:
         gx = made_by(node, 0)
         if gx is not None:
-            grad, mean = source.array(node.inputs[0]), self.node.inputs[4] == "mean"
-            set_fresh(source, gx, f"{source.bind(class_loss_backward)}({grad}, a{self.y.number}0002, {mean}, {source.once})")
+            e, total, *factors = (source.temporary(self.x) for _ in range(6))
+            source.line(f"{e}, {total}, {', '.join(factors)} = {self.parts}")
+            kernel = source.bind(k.cross_entropy_backward.reference, "np_")
+            rest = ", ".join((e, total, self.target, self.keep, *factors))
+            set_fresh(source, gx, f"{kernel}({source.array(node.inputs[0])}, {rest})")
 
 
 # -- arithmetic ----------------------------------------------------------------------------------------------------
@@ -479,7 +429,7 @@ class Binary(Lowering):
     def apply(self, source: Any, kernel: Any, out: Value, x: Any, y: Any) -> None:
         """out = kernel(x, y), in the memory of x or y if one is spare."""
         size = x.array.size if isinstance(x, Value) else y.array.size
-        texts = [t if isinstance(t, str) else self.operand(source, t) for t in (x, y)]
+        texts = [self.operand(source, t) for t in (x, y)]
         into = ""
         if size < kernel.min_size and isinstance(kernel.reference, np.ufunc):
             for v in (x, y):
@@ -487,8 +437,6 @@ class Binary(Lowering):
                     into = f", out={source.array(v)}"
                     break
         set_fresh(source, out, f"{function(source, kernel, size)}({', '.join(texts)}{into})")
-        if not out.array.ndim:
-            source.line(f"a{out.number} = asarray(a{out.number})")
 
     def call(self, source: Any) -> None:
         x, y = self.node.inputs
@@ -524,14 +472,14 @@ class Mul(Binary):
                 yield self.node.inputs[1 - i]
 
     def rule(self, source: Any, node: Node) -> None:
-        outs = made_by(node, 0), made_by(node, 1)
-        for i, out in enumerate(outs):
-            if out is not None:
-                if i == 0 and outs[1] is not None:
-                    node.inputs[0].uses += 1  # the other product needs it, too
-                self.apply(source, k.mul, out, node.inputs[0], self.node.inputs[1 - i])
-                if i == 0 and outs[1] is not None:
-                    node.inputs[0].uses -= 1
+        grad, (x, y) = node.inputs[0], self.node.inputs
+        gx, gy = made_by(node, 0), made_by(node, 1)
+        grad.uses += gx is not None and gy is not None  # the second product needs it, too
+        if gx is not None:
+            self.apply(source, k.mul, gx, grad, y)
+            grad.uses -= gy is not None
+        if gy is not None:
+            self.apply(source, k.mul, gy, grad, x)
 
 
 @lowers(reduction.Sum)
@@ -539,12 +487,12 @@ class Sum(Lowering):
     def fits(self) -> bool:
         return _floats(self.node) and self.x.array.size > 0
 
+    kernel: Any = k.sum
+
     def call(self, source: Any) -> None:
-        _, axes, keepdim, dtype = self.node.inputs
-        settings = ", ".join(source.bind(s, "s") for s in (axes, keepdim, dtype))
-        set_fresh(source, self.y, f"{function(source, k.sum, self.x.array.size)}({source.array(self.x)}, {settings})")
-        if not self.y.array.ndim:
-            source.line(f"a{self.y.number} = asarray(a{self.y.number})")
+        settings = ", ".join(source.bind(s, "s") for s in self.node.inputs[1:])
+        call = function(source, self.kernel, self.x.array.size)
+        set_fresh(source, self.y, f"{call}({source.array(self.x)}, {settings})")
 
     def spread(self, source: Any, gx: Value, g: str) -> None:
         _, axes, keepdim = self.node.inputs[:3]
@@ -565,12 +513,7 @@ class Sum(Lowering):
 
 @lowers(reduction.Mean)
 class Mean(Sum):
-    def call(self, source: Any) -> None:
-        _, axes, keepdim = self.node.inputs
-        settings = ", ".join(source.bind(s, "s") for s in (axes, keepdim))
-        set_fresh(source, self.y, f"{function(source, k.mean, self.x.array.size)}({source.array(self.x)}, {settings})")
-        if not self.y.array.ndim:
-            source.line(f"a{self.y.number} = asarray(a{self.y.number})")
+    kernel = k.mean
 
     def rule(self, source: Any, node: Node) -> None:
         gx = made_by(node, 0)

@@ -25,6 +25,7 @@ ndarray = np.ndarray
 _new = object.__new__
 LARGE = 4096  # bytes from which a name is let go after its last use
 _LOCAL = re.compile(r"\b[ahcx]\d+\b")
+_GLOBAL = re.compile(r"\b[AT]\d+\b")
 _UNCHANGED = Version()
 
 
@@ -59,19 +60,21 @@ def hold_hidden(array: ndarray, wanted: bool) -> Any:
 class Source:
     """The text of a program in the making, and what its names stand for."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    def __init__(self) -> None:
         self.lines: list[str] = []
+        self.sizes: dict[int, int] = {}  # bytes behind a temporary name, by its number
         self.names: dict[str, Any] = {
             "hold": hold, "hold_wanted": hold_wanted, "hold_hidden": hold_hidden, "new": _new, "asarray": np.asarray,
-            "copyto": np.copyto, "bump": bump, "accumulate": walk.accumulate, "Stale": Stale, "np": np, "empty": np.empty,
-            "NotImplemented": NotImplemented, "unchanged": _UNCHANGED, "tuple": tuple, "type": type,
+            "copyto": np.copyto, "bump": bump, "accumulate": walk.accumulate, "Stale": Stale, "empty": np.empty,
+            "unchanged": _UNCHANGED,
         }  # fmt: skip
         self.bound: dict[int, str] = {}
         self.held: set[int] = set()
         self.contexts: dict[int, str] = {}
         self.count = 0
-        self.lowered: dict[int, Any] = {}  # id of a call node → what its lowering wants to remember
+        self.plan: dict[int, Any] = {}  # id of a call node → the lowering that was chosen for it
+        self.lowered: dict[int, Any] = {}  # id of a call node → the lowering that wrote it, and is to write its rule
+        self.fresh: set[int] = set()  # values whose arrays the program itself made
         self.guards: dict[int, Value] = {}
 
     def line(self, text: str) -> None:
@@ -90,9 +93,12 @@ class Source:
             self.bound[id(x)] = name
         return name
 
-    def temporary(self) -> str:
+    def temporary(self, like: Value) -> str:
+        """A new name for something that belongs to a value, such as a view of it: let go where that would be."""
         self.count += 1
-        return f"a9{self.count:05d}"
+        number = 9_000_000 + self.count
+        self.sizes[number] = like.array.nbytes
+        return f"a{number}"
 
     # -- values ----------------------------------------------------------------------------------------------------
 
@@ -302,7 +308,7 @@ def prologue(source: Source, values: list[Value]) -> list[str]:
         lines.append(f"if {' or '.join(checks[i : i + 50])}: raise Stale")
     for v in values:
         if v.kind == "constant" and v.written:
-            source.names[f"P{v.number}"] = v.where if v.where is not None else v.array
+            source.names[f"P{v.number}"] = v.pristine
             lines.append(f"a{v.number} = P{v.number}.copy()")
     return lines
 
@@ -317,7 +323,7 @@ def release(lines: list[str], keep: set[str], sizes: dict[int, int]) -> list[str
     for name, i in last.items():
         if name in keep or name[0] == "x":
             continue
-        if name[0] == "c" or sizes.get(int(name[1:]), 0) >= LARGE:
+        if name[0] == "c" or sizes[int(name[1:])] >= LARGE:
             ends.setdefault(i, []).append(name)
     result = []
     for i, line in enumerate(lines):
@@ -343,8 +349,9 @@ def function(name: str, arguments: list[str], lines: list[str], names: dict[str,
 class Program:
     """A recorded call as functions. ``forward(*tensors)`` gives the arrays of the results (and what ``backward`` wants).
 
-    With ``roots`` (values that gradients come to) there is ``backward(kept, *gradients)`` as well, made of the steps from
-    ``split`` on, which gives the arrays of the gradients named by ``wanted``.
+    With ``roots`` (values that gradients come to) there is ``backward(kept, *gradients)`` as well, made of the steps
+    ``after``, which gives the arrays of the gradients named by ``wanted``. What it will read must not be written to
+    meanwhile: ``read_inputs`` and ``read_results`` are the numbers of such arguments and results, ``read_tensors`` the others.
     """
 
     def __init__(
@@ -353,15 +360,16 @@ class Program:
     ) -> None:
         after, wanted = after or [], wanted or []
         nodes = lower.simplify(recorder, recorder.nodes, after, outputs, wanted)
-        source = Source(recorder)
+        hand_out(recorder.all, [*outputs, *(v for v in wanted if v is not None)])
+        source = Source()
         count_uses([*nodes, *after], (outputs, wanted))
-        lower.prepare(source, nodes, after, outputs)
+        lower.prepare(source, [*nodes, *after])
         for node in nodes:
             source.step(node)
         boundary = len(source.lines)
         for node in after:
             source.step(node)
-        sizes = {v.number: v.array.nbytes for v in recorder.all}
+        sizes = source.sizes | {v.number: v.array.nbytes for v in recorder.all}
         results = [source.array(v) for v in outputs]
         first, second = source.lines[:boundary], source.lines[boundary:]
         heads = [f"a{v.number} = x{v.number}._a" for v in inputs if f"a{v.number}" in _names([*source.lines, *results])]
@@ -384,6 +392,22 @@ class Program:
         unpack = [f"{', '.join(kept)}, = kept", "kept = None"] if kept else []
         self.backward, more = function("backward", ["kept", *gradients], unpack + tail, source.names)
         self.source = text + "\n" + more
+        there = set(_GLOBAL.findall("\n".join(tail)))
+        self.read_tensors = [v.tensor for n, v in source.guards.items() if {f"A{n}", f"T{n}"} & there]
+        read = [recorder.all[int(n[1:])] for n in kept if n[0] != "c" and int(n[1:]) < len(recorder.all)]
+        self.read_inputs = [i for i, v in enumerate(inputs) if v in read]
+        arrays = [v.array for v in read]
+        for node in nodes:
+            if id(node) in source.contexts:
+                arrays += [a for a in node.settings["saved"] if isinstance(a, ndarray)]
+        self.read_results = [i for i, v in enumerate(outputs) if any(np.may_share_memory(v.array, a) for a in arrays)]
+
+
+def hand_out(values: list[Value], outputs: list[Value]) -> None:
+    """Have constants that the caller gets, or gets a view of, made anew for each call: he may write to them."""
+    for v in values:
+        if v.kind == "constant" and not v.written and any(np.may_share_memory(v.array, out.array) for out in outputs):
+            v.written, v.pristine = True, v.array.copy()
 
 
 def _names(lines: list[str]) -> set[str]:

@@ -35,6 +35,7 @@ from lamina.engine import door, kernels
 from lamina.nn.modules.module import Module
 from lamina.ops import creation, operands
 from lamina.ops import random as random_ops
+from lamina.ops.indexing import Index
 from lamina.optim.optimizer import Optimizer
 from lamina.random.generator import Generator
 
@@ -68,12 +69,16 @@ def _users_line() -> str:
 
 
 class Value:
-    """An array of the recording. ``kind`` says where a replay finds it."""
+    """An array of the recording. ``kind`` says where a replay finds it.
 
-    __slots__ = ("array", "hidden", "kind", "node", "number", "requires", "tensor", "uses", "where", "written")
+    A constant that is ``written`` (or handed out) is copied anew for each replay, from ``pristine`` if it is not what it was.
+    """
 
-    def __init__(self, number: int, kind: str, array: ndarray, tensor: Any = None, where: Any = None, node: Any = None) -> None:
-        self.number, self.kind, self.array, self.tensor, self.where, self.node = number, kind, array, tensor, where, node
+    __slots__ = ("array", "hidden", "kind", "node", "number", "pristine", "requires", "tensor", "uses", "written")
+
+    def __init__(self, number: int, kind: str, array: ndarray, tensor: Any = None, node: Any = None) -> None:
+        self.number, self.kind, self.array, self.tensor, self.node = number, kind, array, tensor, node
+        self.pristine = array
         self.hidden = tensor is not None and tensor._hidden
         self.requires = tensor is not None and tensor._requires
         self.uses = 0
@@ -140,7 +145,6 @@ class Recorder:
     """The steps of one call in the making. ``depth`` is not 0 while an operation or rule runs that is recorded whole."""
 
     def __init__(self) -> None:
-        self.thread = threading.get_ident()
         self.depth = 0
         self.nodes: list[Node] = []
         self.values: dict[int, Value] = {}
@@ -162,8 +166,8 @@ class Recorder:
         if self.failure is None:
             self.failure = NotRecordable(reason)
 
-    def new(self, kind: str, array: ndarray, tensor: Any = None, where: Any = None, node: Any = None) -> Value:
-        value = Value(len(self.all), kind, array, tensor, where, node)
+    def new(self, kind: str, array: ndarray, tensor: Any = None, node: Any = None) -> Value:
+        value = Value(len(self.all), kind, array, tensor, node)
         self.all.append(value)
         self.values[id(array)] = value
         self.kept.append((array, tensor))
@@ -248,11 +252,10 @@ class Recorder:
             known = self.values.get(id(t._a))
             if known is not None:
                 return known
-            v = self.new("made", t._a, t, None, node)
-            return v
+            return self.new("made", t._a, t, node)
         if type(t) is ndarray:
             known = self.values.get(id(t))
-            return Raw(known if known is not None else self.new("made", t, None, None, node))
+            return Raw(known if known is not None else self.new("made", t, None, node))
         if isinstance(t, (tuple, list)):
             return tuple([self.result(part, node) for part in t])
         return None
@@ -292,7 +295,7 @@ class Recorder:
         """Whether the rule of a node has run, and with it all that it saved is gone."""
         return id(node) in self.ran
 
-    def call(self, cls: type, template: tuple, result: Any) -> None:
+    def call(self, cls: Any, template: tuple, result: Any) -> None:
         """An operation ran."""
         context: Any
         if isinstance(result, tuple):
@@ -301,13 +304,15 @@ class Recorder:
             context = result._node
         if context is not None and type(context) is not cls:
             context = None  # an operation that hands its input through
-        if cls.__name__ == "Index" and any(v.array.dtype.kind == "b" for v in values_in(template[1])):
+        if cls is Index and any(v.array.dtype.kind == "b" for v in values_in(template[1])):
             self.refuse("the shape of a tensor that is indexed with a mask depends on the mask's numbers")
         settings: dict[str, Any] = {"recording": context is not None, "single": not isinstance(result, tuple), "used": False}
         if context is not None:
             settings["edges"] = tuple([e is not None or None for e in context.edges])
             settings["outputs"] = context._outputs
-            settings["prehooks"] = None
+            saved = [v._a if isinstance(v, Variable) else v for v in context._saved]
+            results = result if isinstance(result, tuple) else (result,)
+            settings["saved"] = [*saved, *(t._a for t in results if cls.keeps_output)]
         step = self.add("call", cls, template, result, settings)
         if context is not None:
             self.contexts[id(context)] = step
@@ -330,13 +335,13 @@ class Recorder:
     def write(self, x: Any, value: Any) -> None:
         """A tensor is overwritten in place with another's numbers; called before it happens."""
         target = self.template(x, "an in-place write")
-        base = x if x._base is None else x._base
-        outside = target.kind != "made" or self.values[id(base._a)].kind != "made" if id(base._a) in self.values else True
-        if outside and mode.enabled and (x._requires or value._requires):
+        owner = self.values.get(id((x if x._base is None else x._base)._a))
+        ours = owner is not None and all(v.kind in ("made", "constant") for v in (target, owner))
+        if not ours and mode.enabled and (x._requires or value._requires):
             self.refuse("an argument, or a tensor from outside, is written to in place and takes part in the gradient")
         source = self.template(value, "an in-place write")
         if target.kind == "constant" and not target.written:  # a replay starts from the constant as it was
-            target.where = target.array.copy()
+            target.pristine = target.array.copy()
         target.written = True
         self.nodes.append(Node("write", None, (target, source), ()))
 
@@ -430,7 +435,7 @@ def _watch() -> Callable[[], None]:
     replace(walk, "accumulate", _watched_accumulate)
     replace(walk, "_initial_gradients", _watched_roots)
     replace(walk, "walk", _watched_walk)
-    replace(creation, "finish", _watched_finish)
+    replace(creation, "finish", _watched_constant)
     replace(operands, "zeros_like", _watched_constant)
     for name in _DRAWS:
         if name in vars(random_ops.draw):
@@ -439,6 +444,8 @@ def _watch() -> Callable[[], None]:
         replace(cls, "step", _watched_whole)
     for cls in (Module, Optimizer):
         replace(cls, "zero_grad", _watched_whole)
+    for name in ("manual_seed", "seed", "set_state"):
+        replace(Generator, name, _watched_whole)
     replace(Tensor, "grad", _watched_grad)
     observing = door.observe(_watched_kernel)
     observing.__enter__()
@@ -560,17 +567,6 @@ def _watched_grad(plain: property) -> property:
     return property(get, setter, plain.fdel, plain.__doc__)
 
 
-def _watched_finish(plain: Any) -> Any:
-    def finish(array: Any, *args: Any, **kwargs: Any) -> Any:
-        result = plain(array, *args, **kwargs)
-        recorder = active()
-        if recorder is not None and not kwargs.get("out"):
-            recorder.constant(result._a)
-        return result
-
-    return finish
-
-
 def _watched_constant(plain: Any) -> Any:
     def make(*args: Any, **kwargs: Any) -> Any:
         result = plain(*args, **kwargs)
@@ -593,7 +589,7 @@ def _watched_draw(plain: Any) -> Any:
         template = recorder.template((args, kwargs), plain.__name__)
         if known is None:
             step = Node("draw", plain, template, ())
-            step.outputs = (recorder.new("made", array, None, None, step),)
+            step.outputs = (recorder.new("made", array, None, step),)
         else:
             known.written = True
             step = Node("draw", plain, template, (), known)

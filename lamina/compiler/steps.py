@@ -26,7 +26,7 @@ class _Group:
     """A group's parameters with the arrays that belong to them."""
 
     def __init__(self, optimizer: Any, group: dict[str, Any]) -> None:
-        self.group = group
+        self.optimizer, self.group = optimizer, group
         self.params = list(group["params"])
         self.flags = [group.get(name) for name in _FLAGS]
         names = optimizer._names(group)
@@ -61,9 +61,10 @@ class _Group:
         group, dtype = self.group, self.dtype
         if [group.get(name) for name in _FLAGS] != self.flags or len(group["params"]) != len(self.params):
             return False
-        for p, q, a, shape in zip(group["params"], self.params, self.arrays, self.shapes):  # noqa: B905
+        state = self.optimizer.state
+        for p, q, a, shape, s in zip(group["params"], self.params, self.arrays, self.shapes, self.states):  # noqa: B905
             g = p._grad
-            if p is not q or p._a is not a or type(g) is not Tensor:
+            if p is not q or p._a is not a or type(g) is not Tensor or state.get(p) is not s:
                 return False
             g = g._a
             if g.dtype is not dtype or g.shape != shape:

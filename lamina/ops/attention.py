@@ -105,6 +105,7 @@ class Attention(Op):
     """O = P·V with P = softmax(s·Q·Kᵀ + M);   dL/dV = Pᵀ·g, and with dS = P∘(g·Vᵀ − Σ g∘O): dL/dQ = s·dS·K, dL/dK = s·dSᵀ·Q"""
 
     label = "ScaledDotProductFlashAttentionForCpuBackward0"
+    acts = True
     keeps_output = True
 
     @staticmethod

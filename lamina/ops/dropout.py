@@ -43,7 +43,7 @@ class Scale(Op):
 class Dropout(Op):
     """x·m/(1 − p) with a mask m of zeros, with probability p, and ones;   dL/dx = g·m/(1 − p)"""
 
-    any_dtype = elementwise = True
+    any_dtype = elementwise = acts = True
     label = "MulBackward0"
 
     @staticmethod
@@ -63,7 +63,7 @@ class Dropout(Op):
 class AlphaDropout(Op):
     """a·(m·x − α·(1 − m)) + a·α·p, which has x's mean and variance, with a mask m as in dropout;   dL/dx = g·a·m"""
 
-    any_dtype = elementwise = True
+    any_dtype = elementwise = acts = True
 
     @staticmethod
     def forward(ctx, x, p, per_channel):

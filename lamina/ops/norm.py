@@ -18,6 +18,7 @@ class BatchNorm(Op):
     """y = x̂·w + b, x̂ = (x − m)/√(v + ε) with the batch's m and v;   dL/dx = w/√(v + ε)·(g − Σg/n − x̂·Σ(g·x̂)/n)"""
 
     label = "NativeBatchNormBackward0"
+    acts = True
     mixes = "first"
 
     @staticmethod

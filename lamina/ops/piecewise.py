@@ -134,7 +134,7 @@ class PreluKernelBackward(Op):
 class RreluWithNoise(Op):
     """x·n with n = 1 where x > 0, else drawn from U(lower, upper);   dL/dx = g·n"""
 
-    elementwise = True
+    elementwise = acts = True
 
     @staticmethod
     def forward(ctx, x, lower, upper):

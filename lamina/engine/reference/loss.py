@@ -132,7 +132,7 @@ def cross_entropy(
         shifted, e, total_e = _quick_exponentials(x)
     if e is None:
         shifted = np.subtract(x, np.maximum.reduce(x, axis=1, keepdims=True, initial=-np.inf), out=empty_like(x))
-    rows = np.negative(take_class(shifted, target))
+    rows = take_class(shifted, target)
     smooth = other = None
     if smoothing > 0:
         share = np.full((1, classes, *(1,) * (x.ndim - 2)), smoothing / classes, dtype)
@@ -144,7 +144,7 @@ def cross_entropy(
         e = np.exp(shifted, out=shifted)
         total_e = np.add.reduce(e, axis=1)
     log_total = np.log(total_e)
-    rows += log_total
+    rows = np.subtract(log_total, rows, out=rows)
     if smooth is None or other is None:
         value, hit, denominator = reduced(rows, target, keep, weight, reduction)
         return value, (e, total_e, hit, hit, None, denominator)
