@@ -678,9 +678,11 @@ def construction(torch: ModuleType, batch: int, backward: bool) -> Step:
 
 def rows() -> list[Row]:
     """Every row, in the order of the table."""
+    from benchmarks.tensors import tensors  # which takes its tools from here
+
     groups = (
         convolutions, pools, resamplings, paddings, activations, recurrent, others, normalisations, transformers, losses,
-        tables, optimizers, steps, networks, overheads,
+        tables, tensors, optimizers, steps, networks, overheads,
     )  # fmt: skip
     return [row for group in groups for row in group()]
 
