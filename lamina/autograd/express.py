@@ -103,7 +103,7 @@ def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callabl
             t._a = np.asarray(c)
         x_wants = x._requires if x._base is None else wants(x)
         if (x_wants or y_wants) and mode.enabled:
-            node = _new(op)
+            node = op()
             node.edges = (
                 (x._node or x, x._index, a.shape, dtype) if x_wants else None,
                 (y._node or y, y._index, b.shape, dtype) if y_wants else None,
@@ -136,7 +136,7 @@ def result(op: type[Op], array: ndarray, *inputs: Any) -> Any:
     for x in inputs:
         if isinstance(x, Variable) and (x._requires if x._base is None else wants(x)):
             if mode.enabled:
-                node = _new(op)
+                node = op()
                 node.edges = [
                     (v._node or v, v._index, v._a.shape, v._a.dtype) if isinstance(v, Variable) and wants(v) else None
                     for v in inputs
@@ -148,18 +148,22 @@ def result(op: type[Op], array: ndarray, *inputs: Any) -> Any:
     return t
 
 
-def seen(op: Any, x: Any, array: ndarray, *arguments: Any) -> Any:
-    """A view of ``x``, which ``op`` makes by these arguments, over its array; what the rule needs is set on its node, if any.
+def seen(op: Any, x: Any, array: ndarray, arguments: tuple) -> Any:
+    """A view of ``x``, which ``op`` makes by these arguments, over its array.
 
-    The part of :meth:`ViewOp.apply` after the operation's ``forward``, for those who know what that would give.
+    The part of :meth:`ViewOp.apply` after the operation's ``forward``, for those who know what that would give. The rule
+    finds the arguments, and the shape of ``x``, on the node. Nobody may be in ``detours``, and ``x`` must not be hidden.
     """
     t = _new(graph._Tensor)
-    version, base = x._writes, x._base
+    t._a = array
+    version = x._writes
     if version is None:
         version = x._writes = Version()
-    t._a, t._writes = array, version
+    t._writes = version
+    base = x._base
     if base is None:
-        t._base, t._replay = x, ((op, arguments),)
+        t._base = x
+        t._replay = ((op, arguments),)
         if x._rebased:
             t._stamp = x._rebased
         record = x._requires
@@ -169,7 +173,8 @@ def seen(op: Any, x: Any, array: ndarray, *arguments: Any) -> Any:
     if x._inference:
         t._inference = True
     if record and mode.enabled:
-        node = _new(op)
+        node = op()
+        node.shape, node.arguments = x._a.shape, arguments
         node.edges = ((x._node or x, x._index, x._a.shape, x._a.dtype), *[None] * len(arguments))
         node.sequence = next(_sequence)
         t._node = node
@@ -210,7 +215,7 @@ def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
         if c.ndim > 1 and not c.flags.c_contiguous:
             t._hidden = True
         if (input._requires if input._base is None else wants(input)) and mode.enabled:
-            node: Any = _new(op)
+            node: Any = op()
             node.shape = a.shape
             if axes is not None:
                 node.axes, node.keepdim, node.label = axes, keepdim, f"{op.__name__}Backward1"
@@ -258,7 +263,7 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing", setting: str = "")
         else:
             t._a = c = np.asarray(c)
         if (x._requires if x._base is None else wants(x)) and mode.enabled:
-            node = _new(op)
+            node = op()
             node.edges = ((x._node or x, x._index, a.shape, dtype),)
             node.sequence = next(_sequence)
             if keeps_input:

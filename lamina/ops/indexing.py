@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, HALVES, SCALAR_NAME, limits
-from lamina.autograd import express
+from lamina.autograd.express import seen
 from lamina.autograd.graph import (
     Op,
     Variable,
@@ -395,11 +395,7 @@ def _part(x: Any, index: tuple) -> Any:
     """``Slice.apply``, by the express lane."""
     if detours or x._hidden:
         return Slice.apply(x, index)
-    t = express.seen(Slice, x, x._a[index], index)
-    node = t._node
-    if node is not None:
-        node.shape, node.arguments = x._a.shape, (index,)
-    return t
+    return seen(Slice, x, x._a[index], (index,))
 
 
 def getitem(x: Any, index: Any) -> Any:

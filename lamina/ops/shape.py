@@ -14,7 +14,7 @@ import numpy as np
 
 from lamina import _dtypes
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
-from lamina.autograd import express
+from lamina.autograd.express import seen
 from lamina.autograd.graph import Op, Variable, ViewOp, alias, type_name
 from lamina.engine import kernels as k
 from lamina.engine.door import detours
@@ -170,8 +170,6 @@ class View(ViewOp):
         except ValueError:
             infer_size(shape, a.size)  # says what is wrong
             raise
-        if v.shape != shape:
-            infer_size(shape, a.size)  # NumPy takes any negative size for a −1
         if not a.flags.c_contiguous and a.size and not np.may_share_memory(a, v):
             raise RuntimeError(
                 "view size is not compatible with input tensor's size and stride (at least one dimension spans across two "
@@ -225,19 +223,17 @@ def _viewable(a: np.ndarray, shape: tuple[int, ...]) -> bool:
 
 
 def _view(input: Any, shape: tuple[int, ...]) -> Any:
-    """``View.apply``, by the express lane if the tensor is contiguous."""
+    """``View.apply``, by the express lane if the tensor is contiguous; one size may be −1."""
     a = input._a
-    if a.flags.c_contiguous and not input._hidden and not detours:
+    if a.flags.c_contiguous and not detours:
         try:
             v = a.reshape(shape)
         except ValueError:
-            return View.apply(input, shape)
-        if v.shape == shape:
-            t = express.seen(View, input, v, shape)
-            if t._node is not None:
-                t._node.shape = a.shape
-            return t
-    return View.apply(input, shape)
+            return View.apply(input, shape)  # says what is wrong
+        found = v.shape
+        if found == shape or min(shape) == -1:  # NumPy takes any negative size for a −1
+            return seen(View, input, v, (found,))
+    return View.apply(input, infer_size(shape, a.size))
 
 
 def view(input: Any, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
@@ -246,7 +242,7 @@ def view(input: Any, *shape: Any, size: Any = None, dtype: Any = None) -> Any:
     Raises ``RuntimeError`` if the sizes do not multiply up to the number of elements, or if the elements do not lie in
     memory in the order that the new shape asks for (then ``reshape`` copies).
     """
-    if dtype is None and size is None and shape and not detours:
+    if dtype is None and size is None and shape:
         for n in shape:
             if type(n) is not int:
                 break
@@ -361,13 +357,14 @@ class Permute(ViewOp):
 
     @staticmethod
     def forward(ctx, x, dims):
-        ctx.dims = dims
+        ctx.arguments = (dims,)
         return x._a.transpose(dims)
 
     @staticmethod
     def backward(ctx, grad):
-        inverse = [0] * len(ctx.dims)
-        for i, d in enumerate(ctx.dims):
+        (dims,) = ctx.arguments
+        inverse = [0] * len(dims)
+        for i, d in enumerate(dims):
             inverse[d] = i
         return Permute.apply(grad, tuple(inverse))
 
@@ -377,12 +374,12 @@ class Transpose(ViewOp):
 
     @staticmethod
     def forward(ctx, x, dim0, dim1):
-        ctx.dims = dim0, dim1
+        ctx.arguments = dim0, dim1
         return x._a.swapaxes(dim0, dim1)
 
     @staticmethod
     def backward(ctx, grad):
-        return Transpose.apply(grad, *ctx.dims)
+        return transpose(grad, *ctx.arguments)
 
 
 class T(Transpose):
@@ -412,10 +409,8 @@ def transpose(input: Any, dim0: int, dim1: int) -> Any:
     n = a.ndim
     if type(dim0) is int and type(dim1) is int and -n <= dim0 < n and -n <= dim1 < n and not (detours or input._hidden):
         dim0, dim1 = dim0 % n, dim1 % n
-        t = express.seen(Transpose, input, a.swapaxes(dim0, dim1), dim0, dim1)
-        if t._node is not None:
-            t._node.dims = dim0, dim1
-        return t
+        turned = a.T if n == 2 and dim0 != dim1 else a.swapaxes(dim0, dim1)  # the first takes half the time
+        return seen(Transpose, input, turned, (dim0, dim1))
     dim0, dim1 = wrap_dim(dim0, n), wrap_dim(dim1, n)
     return Transpose.apply(input, dim0, dim1) if n else View.apply(input, ())
 
@@ -433,6 +428,8 @@ def swapdims(input: Any, dim0: int, dim1: int) -> Any:
 def t(input: Any) -> Any:
     """The transpose of a matrix; a tensor of fewer dimensions as it is."""
     n = checked(input, "t")._a.ndim
+    if n == 2 and not (detours or input._hidden):
+        return seen(T, input, input._a.T, (0, 1))
     if n > 2:
         raise RuntimeError(f"t() expects a tensor with <= 2 dimensions, but self is {n}D")
     return T.apply(input, 0, 1) if n == 2 else View.apply(input, input._a.shape)
@@ -458,10 +455,8 @@ def _permute(input: Any, order: tuple[int, ...]) -> Any:
     """``Permute.apply``, by the express lane."""
     if detours or input._hidden:
         return Permute.apply(input, order)
-    t = express.seen(Permute, input, input._a.transpose(order), order)
-    if t._node is not None:
-        t._node.dims = order
-    return t
+    a = input._a
+    return seen(Permute, input, a.T if order == (1, 0) else a.transpose(order), (order,))
 
 
 def _matrices(input: Any, name: str) -> Any:
@@ -551,15 +546,14 @@ class Unsqueeze(View):
 def squeeze(input: Any, dim: Any = None) -> Any:
     """A view without the dimensions of size 1, or without those of them that ``dim`` names."""
     s = input._a.shape
-    if dim is None and (detours or input._hidden or 1 in s):
-        return Squeeze.apply(input, tuple([n for n in s if n != 1]))
     if dim is None:
-        t = express.seen(Squeeze, input, input._a[...], s)
-        if t._node is not None:
-            t._node.shape = s
-        return t
-    dims = wrap_dims(dim, len(s))
-    return Squeeze.apply(input, tuple([n for i, n in enumerate(s) if n != 1 or i not in dims]))
+        rest = tuple([n for n in s if n != 1])
+    else:
+        dims = (wrap_dim(dim, len(s)),) if type(dim) is int else wrap_dims(dim, len(s))
+        rest = tuple([n for i, n in enumerate(s) if n != 1 or i not in dims])
+    if detours or input._hidden:
+        return Squeeze.apply(input, rest)
+    return seen(Squeeze, input, input._a.reshape(rest), (rest,))
 
 
 @of_tensor
@@ -568,10 +562,7 @@ def unsqueeze(input: Any, dim: int) -> Any:
     a = input._a
     if a.flags.c_contiguous and not (detours or input._hidden):
         at, s = wrap_dim(dim, a.ndim + 1), a.shape
-        t = express.seen(Unsqueeze, input, a.reshape((*s[:at], 1, *s[at:])), at)
-        if t._node is not None:
-            t._node.shape = s
-        return t
+        return seen(Unsqueeze, input, a.reshape((*s[:at], 1, *s[at:])), (at,))
     return Unsqueeze.apply(input, wrap_dim(dim, input._a.ndim + 1))
 
 
