@@ -2,7 +2,9 @@
 
 A ratio above 1 means that lamina is faster or, where memory is measured, needs less. The two run in processes
 of their own that take turns in short bursts, so that whatever else the machine does meets both. A ratio is the
-median over the pairs of bursts, with its quartiles beside it. The exit code is 1 if a row failed or gave two different results.
+median over the pairs of bursts, with its quartiles beside it. Where a row can say what it has to do, the shares of the
+machine's peak that torch and lamina reach follow, and of which peak (with ``--json``). The exit code is 1 if a row failed or gave two
+different results.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import growth, peak
 from benchmarks.models import COLD
 from benchmarks.rows import Case, cases
 
@@ -30,6 +33,10 @@ SIDES = ("torch", "lamina")
 
 def threads_of(number: int) -> dict[str, str]:
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(number))
+
+
+class Ended(Exception):
+    """A worker's process is gone."""
 
 
 class Worker:
@@ -50,9 +57,7 @@ class Worker:
             self.process.stdin.flush()
             return json.loads(self.process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
-            raise SystemExit(
-                f"the {self.library} process ended (code {self.process.wait()}) at {request}"
-            ) from None
+            raise Ended(f"the {self.library} process ended with code {self.process.wait()}") from None
 
     def close(self) -> None:
         self.process.terminate()
@@ -100,7 +105,7 @@ def measure(label: str, workers: dict[str, Worker], pairs: int, burst: float) ->
             if "error" in answer:
                 return {"error": {side: answer["error"]}}
             times[side].append(answer["seconds"])
-    row = result(times)
+    row = result(times) | (workers["lamina"].ask(work=label).get("work") or {})
     if not same(ready["torch"]["summary"], ready["lamina"]["summary"]):
         row["differs"] = {side: ready[side]["summary"] for side in SIDES}
     return row
@@ -167,7 +172,15 @@ def machine() -> dict[str, Any]:
     }
 
 
-def line(label: str, row: dict[str, Any]) -> str:
+def shares(row: dict[str, Any], measured: peak.Peak | None) -> str:
+    """The shares of the peak that both sides reach, in words; nothing where the row does not say what it has to do."""
+    if measured is None or "torch_ms" not in row:
+        return ""
+    theirs, ours = (peak.fraction(measured, row, row[f"{side}_ms"] / 1e3) for side in SIDES)
+    return f"{100 * theirs[0]:.0f} %, {100 * ours[0]:.0f} % of {ours[1]}" if theirs and ours else ""
+
+
+def line(label: str, row: dict[str, Any], measured: peak.Peak | None = None) -> str:
     group, name, batch, mode = label.split(" | ")
     start = f"{group:14} {name:40} {batch:>4} {mode:17}"
     if "error" in row:
@@ -177,7 +190,7 @@ def line(label: str, row: dict[str, Any]) -> str:
     unit = "ms" if "torch_ms" in row else "MB"
     digits = 4 if unit == "ms" else 1
     times = f"{row[f'torch_{unit}']:11.{digits}f}{row[f'lamina_{unit}']:11.{digits}f}{row['ratio']:9.2f}"
-    return f"{start}{times}  {low:6.2f} to {high:.2f}{note}"
+    return f"{start}{times}  {f'{low:6.2f} to {high:.2f}':16}{shares(row, measured)}{note}"
 
 
 def heading(report: dict[str, Any]) -> str:
@@ -185,7 +198,8 @@ def heading(report: dict[str, Any]) -> str:
     columns = f"{'torch ms/MB':>11}{'lamina':>11}{'ratio':>9}  quartiles"
     return (
         f"{machine['cpu']}, {report['threads']} threads, Python {machine['python']}\n"
-        f"torch {torch}, lamina {lamina} at {machine['commit'] or 'no commit'}\n\n"
+        f"torch {torch}, lamina {lamina} at {machine['commit'] or 'no commit'}\n"
+        f"{'at most ' + peak.describe(report['peak']) if 'peak' in report else ''}\n\n"
         f"{'group':14} {'row':40} {'N':>4} {'mode':17}{columns}"
     )
 
@@ -195,8 +209,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--only", metavar="PATTERN", default="", help="cases whose label matches this regular expression"
+        "--only", metavar="PATTERN", default="", help="cases whose label matches this regular expression; '^norm' is a group"
     )
+    parser.add_argument(
+        "--standard",
+        action="store_true",
+        help="the representative part: layers at batch 16, models in all their sizes,\n"
+        "in use compiled against ONNX Runtime alone, and the memory of eager training",
+    )
+    parser.add_argument("--growth", action="store_true", help="the rows over batch and sequence, and docs/images/growth-*.png")
     parser.add_argument(
         "--quick", action="store_true", help="shorter bursts, the fewest pairs (5): a first look"
     )
@@ -205,50 +226,103 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--pairs", type=int, help="pairs of bursts per row (9; with --quick 5)")
     parser.add_argument(
-        "--json", metavar="FILE", type=Path, help="write machine, versions and rows to this file"
+        "--json", metavar="FILE", type=Path, help="write machine, versions, peak and rows to this file"
     )
+    parser.add_argument("--add", action="store_true", help="keep the rows that FILE has and that are not measured now")
     parser.add_argument("--list", action="store_true", help="print the labels of the cases and stop")
     chosen = parser.parse_args(argv)
     chosen.pairs = chosen.pairs or (5 if chosen.quick else 9)
     if chosen.pairs < 5:
         parser.error("a ratio needs at least 5 pairs")
+    if chosen.add and not chosen.json:
+        parser.error("--add needs --json FILE")
     return chosen
+
+
+def representative(label: str, known: dict[str, Case], memory: dict[str, str]) -> bool:
+    """Whether a row is in the standard set."""
+    if label in memory:
+        return "compiled" not in memory[label]
+    case = known.get(label)
+    if case is None or case.row.group in ("model in use", "linear"):
+        return True
+    if case.row.group == "compiled in use":
+        return case.row.name.endswith("ONNX Runtime")
+    return case.batch == 16 or 16 not in case.row.batches
+
+
+def earlier(path: Path, report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The rows of a file that an earlier run on this machine has written; each says of which commit it is."""
+    if not path.exists():
+        return {}
+    old = json.loads(path.read_text(encoding="utf-8"))
+    for what in ("cpu", "cores"):
+        if old["machine"][what] != report["machine"][what]:
+            raise SystemExit(f"{path} was measured on another machine: {old['machine'][what]}")
+    if old["threads"] != report["threads"] or old["torch"]["version"] != report["torch"]["version"]:
+        raise SystemExit(f"{path} was measured with {old['threads']} threads and torch {old['torch']['version']}")
+    if "peak" in old and "peak" in report:
+        report["peak"] = peak.highest(old["peak"], report["peak"])
+    return {label: {"commit": old["machine"]["commit"], **row} for label, row in old["rows"].items()}
+
+
+def write(path: Path, report: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = arguments(argv)
-    known = cases()
+    known = growth.cases() if options.growth else cases()
     memory = {memory_label(case): label for label, case in known.items() if "training" in case.row.group}
-    labels = [*known, IMPORT, *FIRST, *memory]
+    labels = [*known, *([] if options.growth else [IMPORT, *FIRST]), *memory]
     labels = [label for label in labels if re.search(options.only, label, re.IGNORECASE)]
+    if options.standard:
+        labels = [label for label in labels if representative(label, known, memory)]
     if options.list:
         print("\n".join(labels))
         return 0
     workers = {side: Worker(side, options.threads) for side in SIDES}
+    now: dict[str, dict[str, Any]] = {}
+    minutes: dict[str, float] = {}
     try:
-        report: dict[str, Any] = {"machine": machine(), "threads": options.threads, "rows": {}}
+        report: dict[str, Any] = {"machine": machine(), "threads": options.threads}
         for side, worker in workers.items():
             report[side] = worker.ask(info=True)
+        if options.json or options.growth:
+            report["peak"] = peak.highest(*(workers[side].ask(peak=True) for side in SIDES))
+        report["rows"] = earlier(options.json, report) if options.add else {}
         print(heading(report))
         for label in labels:
-            if label == IMPORT:
-                row = measure_start(IMPORTING, options.pairs, options.threads)
-            elif label in FIRST:
-                code = f"{IMPORTING}; {INFERRING.format(model=FIRST[label])}"
-                row = measure_start(code, options.pairs, options.threads)
-            elif label in memory:
-                row = measure_memory(memory[label], options.threads)
-            else:
-                row = measure(label, workers, options.pairs, 0.02 if options.quick else 0.06)
-            report["rows"][label] = row
-            print(line(label, row), flush=True)
+            begun = time.perf_counter()
+            try:
+                if label == IMPORT:
+                    row = measure_start(IMPORTING, options.pairs, options.threads)
+                elif label in FIRST:
+                    code = f"{IMPORTING}; {INFERRING.format(model=FIRST[label])}"
+                    row = measure_start(code, options.pairs, options.threads)
+                elif label in memory:
+                    row = measure_memory(memory[label], options.threads)
+                else:
+                    row = measure(label, workers, options.pairs, 0.02 if options.quick else 0.06)
+            except Ended as ended:  # a row that takes its process with it is a finding, too
+                row = {"error": {"runner": str(ended)}}
+                for worker in workers.values():
+                    worker.close()
+                workers = {side: Worker(side, options.threads) for side in SIDES}
+            group = label.split(" | ")[0]
+            minutes[group] = minutes.get(group, 0.0) + (time.perf_counter() - begun) / 60
+            report["rows"][label] = now[label] = row
+            print(line(label, row, report.get("peak")), flush=True)
+            if options.json:
+                write(options.json, report)
     finally:
         for worker in workers.values():
             worker.close()
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return conclude(report["rows"])
+    if options.growth:
+        print(f"\n{growth.table(now)}", *growth.draw(now), sep="\n")
+    print("\nminutes: " + ", ".join(f"{group} {taken:.1f}" for group, taken in minutes.items()))
+    return conclude(now)
 
 
 def conclude(rows: dict[str, dict[str, Any]]) -> int:

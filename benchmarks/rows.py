@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import compiled
+from benchmarks import compiled, work
 from benchmarks.models import MODELS, Model
+from benchmarks.work import Work
 
 Step = Callable[[], Any]
 Build = Callable[[ModuleType, int, bool], Step]  # (torch or lamina, batch size, with backward?) -> one call
+Count = Callable[[Any, int, bool], Work]  # (lamina, batch size, with backward?) -> what a call has to do
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Row:
     build: Build
     batches: tuple[int, ...] = (1, 16)
     modes: tuple[str, ...] = ("forward", "forward+backward")
+    count: Count | None = None
 
     def cases(self) -> Iterator[Case]:
         for batch in self.batches:
@@ -48,6 +51,10 @@ class Case:
         torch.manual_seed(0)
         return self.row.build(torch, self.batch, "backward" in self.mode)
 
+    def work(self, lamina: Any) -> Work | None:
+        """The arithmetic and the memory of a call, if the row can say it."""
+        return self.row.count(lamina, self.batch, "backward" in self.mode) if self.row.count else None
+
 
 def array(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype="float32")
@@ -63,16 +70,28 @@ def layer(
     make: Callable[[Any], Any],
     *shape: int,
     inputs: Callable[[ModuleType, Any], tuple] = lambda torch, x: (x,),
+    products: Callable[[tuple], int] | None = None,
     **settings: Any,
 ) -> Row:
-    """A layer made by ``make(nn)``, called with an input (batch, *shape) or what ``inputs`` makes of it."""
+    """A layer made by ``make(nn)``, called with an input (batch, *shape) or what ``inputs`` makes of it.
+
+    ``products`` tells the multiply-adds of a function from its arguments; a layer's are counted.
+    """
+
+    def parts(torch: ModuleType, batch: int, backward: bool) -> tuple[Any, tuple]:
+        module = make(torch.nn).train(backward)
+        arguments = inputs(torch, torch.from_numpy(array(batch, *shape)))
+        return module, (arguments[0].requires_grad_(), *arguments[1:]) if backward else arguments
+
+    def count(lamina: Any, batch: int, backward: bool) -> Work:
+        module, arguments = parts(lamina, batch, backward)
+        with lamina.no_grad():
+            result = first(module(*arguments))
+        return work.of_layer(lamina, module, arguments, result, backward, products and products(arguments))
 
     def build(torch: ModuleType, batch: int, backward: bool) -> Step:
-        module = make(torch.nn)
-        x = torch.from_numpy(array(batch, *shape))
+        module, arguments = parts(torch, batch, backward)
         if not backward:
-            module.eval()
-            arguments = inputs(torch, x)
 
             def forward() -> Any:
                 with torch.no_grad():
@@ -80,9 +99,7 @@ def layer(
 
             return forward
 
-        module.train()
-        arguments = inputs(torch, x)
-        leaf = arguments[0].requires_grad_()
+        leaf = arguments[0]
         gradient = torch.from_numpy(array(*first(module(*arguments)).shape, seed=1))
 
         def forward_backward() -> Any:
@@ -93,7 +110,7 @@ def layer(
 
         return forward_backward
 
-    return Row(f"{name} on {'x'.join(map(str, shape))}", group, build, **settings)
+    return Row(f"{name} on {'x'.join(map(str, shape))}", group, build, count=count, **settings)
 
 
 def convolutions() -> Iterator[Row]:
@@ -262,7 +279,8 @@ def recurrent() -> Iterator[Row]:
 
 
 def others() -> Iterator[Row]:
-    yield layer("linear", "Linear to 512", lambda nn: nn.Linear(512, 512), 512)
+    sizes = 1, 16, 64, 1024
+    yield layer("linear", "Linear to 512", lambda nn: nn.Linear(512, 512), 512, batches=sizes)
     yield layer("linear", "Linear to 128", lambda nn: nn.Linear(784, 128), 784)
     yield layer("linear", "Linear to 256", lambda nn: nn.Linear(64, 256), 128, 64)
     # One value per channel cannot be normalised in training, so a lone row is not a case.
@@ -315,17 +333,18 @@ def with_memory(torch: ModuleType, x: Any) -> tuple:
     return x, torch.from_numpy(array(*x.shape, seed=2))
 
 
-def attend(causal: bool) -> Callable[[Any], Any]:
-    return function(lambda f, q, key, v: f.scaled_dot_product_attention(q, key, v, is_causal=causal))
+def attention(name: str, causal: bool, *shape: int, **settings: Any) -> Row:
+    call = function(lambda f, q, key, v: f.scaled_dot_product_attention(q, key, v, is_causal=causal))
+    return layer("transformer", name, call, *shape, inputs=thrice, products=work.of_attention(causal), **settings)
 
 
 def transformers() -> Iterator[Row]:
     g = "transformer"
     first = dict(batch_first=True)
     sure = dict(dropout=0.0, **first)
-    yield layer(g, "attention", attend(False), 8, 128, 64, inputs=thrice)
-    yield layer(g, "causal attention", attend(True), 8, 512, 64, inputs=thrice, batches=(1, 4))
-    yield layer(g, "causal attention", attend(True), 2, 4096, 64, inputs=thrice, batches=(1,))
+    yield attention("attention", False, 8, 128, 64)
+    yield attention("causal attention", True, 8, 512, 64, batches=(1, 4))
+    yield attention("causal attention", True, 2, 4096, 64, batches=(1,))
     yield layer(g, "MultiheadAttention", lambda nn: nn.MultiheadAttention(256, 4, **first), 128, 256, inputs=thrice)
     yield layer(g, "encoder layer", lambda nn: nn.TransformerEncoderLayer(256, 4, 1024, **sure), 128, 256)
     yield layer(g, "encoder layer", lambda nn: nn.TransformerEncoderLayer(64, 4, 128, **sure), 32, 64)
@@ -427,9 +446,15 @@ def losses() -> Iterator[Row]:
 def lookup(name: str, make: Callable[[Any], Any], size: int, *shape: int, **settings: Any) -> Row:
     """A table made by ``make(nn)``, looked up at random indices (batch, *shape) below ``size``."""
 
+    def parts(torch: ModuleType, batch: int) -> tuple[Any, Any]:
+        return make(torch.nn), torch.from_numpy(np.random.default_rng(0).integers(0, size, (batch, *shape)))
+
+    def count(lamina: Any, batch: int, backward: bool) -> Work:
+        module, index = parts(lamina, batch)
+        return work.of_lookup(module, index, module(index).detach(), backward)
+
     def build(torch: ModuleType, batch: int, backward: bool) -> Step:
-        module = make(torch.nn)
-        index = torch.from_numpy(np.random.default_rng(0).integers(0, size, (batch, *shape)))
+        module, index = parts(torch, batch)
         gradient = torch.from_numpy(array(*module(index).shape, seed=1))
 
         def forward() -> Any:
@@ -444,7 +469,7 @@ def lookup(name: str, make: Callable[[Any], Any], size: int, *shape: int, **sett
 
         return forward_backward if backward else forward
 
-    return Row(name, "table", build, **settings)
+    return Row(name, "table", build, count=count, **settings)
 
 
 def tables() -> Iterator[Row]:
@@ -458,19 +483,28 @@ def tables() -> Iterator[Row]:
 
 
 def optimizer(name: str, sizes: list[tuple[int, ...]], label: str, **settings: Any) -> Row:
-    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+    def make(torch: ModuleType) -> tuple[Any, Any]:
         parameters = [torch.nn.Parameter(torch.from_numpy(array(*size))) for size in sizes]
         for parameter in parameters:
             parameter.grad = torch.from_numpy(array(*parameter.shape, seed=1))
-        step = getattr(torch.optim, name)(parameters, **settings).step
+        return getattr(torch.optim, name)(parameters, **settings), parameters[0]
+
+    def count(lamina: Any, batch: int, backward: bool) -> Work:
+        made, _ = make(lamina)
+        made.step()
+        return work.of_update(made)
+
+    def build(torch: ModuleType, batch: int, backward: bool) -> Step:
+        made, parameter = make(torch)
+        step = made.step
 
         def update() -> Any:
             step()
-            return parameters[0]
+            return parameter
 
         return update
 
-    return Row(f"{label}, {len(sizes)} tensors", "optimizer", build, (1,), ("step",))
+    return Row(f"{label}, {len(sizes)} tensors", "optimizer", build, (1,), ("step",), count)
 
 
 def optimizers() -> Iterator[Row]:
@@ -513,7 +547,10 @@ def training(name: str, batch: int, model: Callable, shape: tuple[int, ...], cla
 
         return step
 
-    return Row(name, "training step", build, (batch,), ("step",))
+    def count(lamina: Any, batch: int, backward: bool) -> Work:
+        return work.of_step(lamina, model(lamina), lamina.from_numpy(array(batch, *shape)), work.PASSES["Adam"])
+
+    return Row(name, "training step", build, (batch,), ("step",), count)
 
 
 def small_cnn(torch: ModuleType, inputs: int = 1, features: int = 256) -> Any:
@@ -568,7 +605,12 @@ def inference(model: Model) -> Row:
 
         return infer
 
-    return Row(f"{model.name} on {'x'.join(map(str, model.shape))}", "model in use", build, modes=("inference",))
+    name = f"{model.name} on {'x'.join(map(str, model.shape))}"
+    return Row(name, "model in use", build, modes=("inference",), count=counted(model, False))
+
+
+def counted(model: Model, training: bool) -> Count:
+    return lambda lamina, batch, backward: work.of_model(lamina, model.name, batch, training)
 
 
 def model_training(model: Model) -> Row:
@@ -579,15 +621,15 @@ def model_training(model: Model) -> Row:
         return model.updater(torch, model.make(torch), x, model.classes)
 
     name = f"{model.name} on {'x'.join(map(str, shape))}, {model.optimizer}"
-    return Row(name, "model training", build, (model.batch,), ("step",))
+    return Row(name, "model training", build, (model.batch,), ("step",), counted(model, True))
 
 
 def networks() -> Iterator[Row]:
     """Those of ``models.py``: a whole training step, and a forward pass in use."""
     yield from map(model_training, MODELS)
     yield from map(inference, MODELS)
-    for name, group, build, batches, mode in compiled.kinds():
-        yield Row(name, group, build, batches, (mode,))
+    for model, name, group, build, batches, mode in compiled.kinds():
+        yield Row(name, group, build, batches, (mode,), counted(model, mode == "step"))
 
 
 def overhead(name: str, call: Callable[[ModuleType, Any, Any], Any], grad: bool = False) -> Row:

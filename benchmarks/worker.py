@@ -2,7 +2,7 @@
 
 Two OpenMP pools in one process take each other's cores, so torch and lamina live apart. Requests and answers
 are lines of JSON on stdin and stdout: ``{"prepare": LABEL}``, ``{"burst": CALLS}``, ``{"memory": LABEL}``,
-``{"info": true}``.
+``{"work": LABEL}``, ``{"peak": true}``, ``{"info": true}``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import peak
+from benchmarks.growth import cases as grown
 from benchmarks.rows import Case, Step, cases
+
+LONG = 0.3  # seconds: a call that needs no other before it to wake anything
 
 
 def info(library: str, torch: Any) -> dict[str, Any]:
@@ -43,15 +47,16 @@ def summary(result: Any) -> list[float]:
     return [values.size, values.mean(), np.sqrt((values**2).mean()), values[0], values[-1]]
 
 
-def seconds(step: Step, calls: int) -> float:
-    step()  # wakes sleeping threads and refills the caches that the other process has emptied
+def seconds(step: Step, calls: int, cold: bool = True) -> float:
+    if cold:
+        step()  # wakes sleeping threads and refills the caches that the other process has emptied
     start = time.perf_counter()
     for _ in range(calls):
         step()
     return (time.perf_counter() - start) / calls
 
 
-def peak() -> int:
+def held() -> int:
     """The most memory that this process has held so far, in bytes."""
     import resource
 
@@ -67,11 +72,11 @@ def growth(case: Case, torch: Any) -> int:
     optimizer = torch.optim.Adam(net.parameters())
     net(torch.ones(2, 1, 8, 8)).sum().backward()
     optimizer.step()
-    before = peak()
+    before = held()
     step = case.prepare(torch)
     for _ in range(3):
         step()
-    return peak() - before
+    return held() - before
 
 
 def main() -> None:
@@ -80,7 +85,7 @@ def main() -> None:
     torch = importlib.import_module(library)
     importlib.import_module(f"{library}.nn")
     torch.set_num_threads(threads)
-    known, step = cases(), None
+    known, step, lasts = cases() | grown(), None, 0.0
     for line in sys.stdin:
         request = json.loads(line)
         answer: dict[str, Any]
@@ -92,13 +97,19 @@ def main() -> None:
                 gc.collect()
                 step = known[request["prepare"]].prepare(torch)
                 result = summary(step())
-                start = time.perf_counter()
-                answer = {"summary": result, "seconds": seconds(step, 2), "took": time.perf_counter() - start}
+                lasts = seconds(step, 1, cold=False)
+                if lasts < LONG:
+                    lasts = seconds(step, 2)
+                answer = {"summary": result, "seconds": lasts}
             elif "memory" in request:
                 answer = {"bytes": growth(known[request["memory"]], torch)}
+            elif "work" in request:
+                answer = {"work": known[request["work"]].work(torch)}
+            elif "peak" in request:
+                answer = peak.measure(torch, threads)
             else:
                 assert step is not None
-                answer = {"seconds": seconds(step, request["burst"])}
+                answer = {"seconds": seconds(step, request["burst"], cold=lasts < LONG)}
         except Exception as error:  # a missing layer is a finding of the benchmark, not its end
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
