@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lamina.autograd import functional, graph, profiler
-from lamina.autograd.anomaly import detect_anomaly, set_detect_anomaly
-from lamina.autograd.function import Function, FunctionCtx, once_differentiable
+from typing import TYPE_CHECKING
+
+from lamina._later import later
+from lamina.autograd import graph
 from lamina.autograd.grad_mode import (
     enable_grad,
     inference_mode,
@@ -14,8 +15,15 @@ from lamina.autograd.grad_mode import (
     set_grad_enabled,
 )  # fmt: skip
 from lamina.autograd.gradcheck import GradcheckError, gradcheck, gradgradcheck
-from lamina.autograd.variable import Variable
 from lamina.autograd.walk import backward, grad
+
+if TYPE_CHECKING:  # imported when asked for
+    from lamina.autograd import anomaly, function, functional, profiler, variable
+    from lamina.autograd.anomaly import detect_anomaly, set_detect_anomaly
+    from lamina.autograd.function import Function, FunctionCtx, once_differentiable
+    from lamina.autograd.variable import Variable
+
+__getattr__, __dir__ = later(globals())
 
 __all__ = [
     "Function", "FunctionCtx", "GradcheckError", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad",

@@ -26,7 +26,7 @@ from lamina.autograd.graph import Op, Variable, Version, _sequence, mode, repeat
 from lamina.engine.door import Kernel, _run, detours
 
 ndarray = np.ndarray
-F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
+F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 _new = object.__new__
 
 _ZERO = np.zeros((), F32)
@@ -53,12 +53,15 @@ def _odd(y: Any) -> bool:
     return isinstance(y, Variable) and (y._hidden or repeats(y))
 
 
-def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callable[..., Any] | None = None) -> Any:
-    """The lane of an operation of two tensors, or of a tensor and a number, computed by ``kernel(a, b)``.
+def two(
+    op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callable[..., Any] | None = None, integers: bool = False
+) -> Any:
+    """The lane of an operation of two tensors, or of a tensor and a number, computed by ``kernel(a, b, *settings)``.
 
     ``keeps`` says what the rule needs: ``"factors"`` (each where the other wants a gradient), ``"divisor"`` (the second, and
-    the first where the second wants one), ``"second"`` (and only that), ``"both"`` or ``"nothing"``. ``otherwise`` is the
-    general way; without one it is ``op.apply``, and the lane takes that place.
+    the first where the second wants one), ``"second"`` (and only that), ``"both"`` or ``"nothing"``; it finds the settings on
+    the node, if there are any. ``otherwise`` is the general way; without one it is ``op.apply``, and the lane takes that
+    place. ``integers``: whether int64 is computed by the same kernel.
     """
     general = op.apply if otherwise is None else otherwise
     reference, saves = kernel.reference, keeps != "nothing"
@@ -66,33 +69,35 @@ def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callabl
     perhaps_x, perhaps_y = keeps in ("factors", "divisor"), keeps == "factors"
 
     def apply(x: Any, y: Any, *settings: Any) -> Any:
-        if settings or not isinstance(x, Variable):
+        if not isinstance(x, Variable):
             return general(x, y, *settings)
         a = x._a
         dtype = a.dtype
-        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
-            return general(x, y)
+        if (dtype is not F32 and dtype is not F64 and (dtype is not I64 or not integers)) or a.size >= kernel.min_size or detours:
+            return general(x, y, *settings)
         kind = type(y)
         if kind is float or kind is int:
+            if dtype is I64 and kind is float:
+                return general(x, y, *settings)
             b = y
             if dtype is F32:
                 b = _numbers.get(y)
                 if b is None:
                     b = _number(y)
                     if b is None:
-                        return general(x, y)
+                        return general(x, y, *settings)
             y_wants = False
         elif isinstance(y, Variable):
             b = y._a
             if b.dtype is not dtype:
-                return general(x, y)
+                return general(x, y, *settings)
             y_wants = y._requires if y._base is None else wants(y)
         else:
-            return general(x, y)
+            return general(x, y, *settings)
         try:
-            c = _run(reference, a, b)
-        except (ValueError, RuntimeError):
-            return general(x, y)
+            c = _run(reference, a, b, *settings) if settings else _run(reference, a, b)
+        except (ValueError, RuntimeError, OverflowError):
+            return general(x, y, *settings)
         kernel.reference_calls += 1
         t = _new(graph._Tensor)
         if type(c) is ndarray:
@@ -116,12 +121,14 @@ def two(op: type[Op], kernel: Kernel, keeps: str = "nothing", otherwise: Callabl
                     node._keep(
                         x if keeps_x or perhaps_x and y_wants else None, y if keeps_y or perhaps_y and x_wants else None
                     )
+            if settings:
+                node.settings = settings
             t._node = node
             t._requires = True
         return t
 
     if otherwise is None:
-        op.lane = kernel, keeps  # type: ignore[attr-defined]
+        op.lane = kernel, keeps, integers  # type: ignore[attr-defined]
         op.apply = staticmethod(apply)  # type: ignore[method-assign]
     return apply
 
@@ -230,28 +237,28 @@ def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
 
 def operator(op: Any, otherwise: Callable[..., Any]) -> Any:
     """The lane of an operation that has one, as an operator (``x + y``) with a general way of its own."""
-    kernel, keeps = op.lane
-    return two(op, kernel, keeps, otherwise)
+    kernel, keeps, integers = op.lane
+    return two(op, kernel, keeps, otherwise, integers)
 
 
-def one(op: type[Op], kernel: Kernel, keeps: str = "nothing", setting: str = "") -> Any:
-    """The lane of an operation of one tensor, by ``kernel(a)``; ``keeps`` is ``"input"``, ``"output"`` or ``"nothing"``.
+def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
+    """The lane of an operation of one tensor, by ``kernel(a, *settings)``; ``keeps``: ``"input"``, ``"output"`` or ``"nothing"``.
 
-    With the name of a ``setting`` the kernel takes that, too, and the rule finds it on the node.
+    The rule finds the settings on the node, if there are any.
     """
     general = op.apply
     reference = kernel.reference
     keeps_input, keeps_output, reorders = keeps == "input", keeps == "output", not op.elementwise
 
     def apply(x: Any, *settings: Any) -> Any:
-        if (settings and not setting) or not isinstance(x, Variable):
+        if not isinstance(x, Variable):
             return general(x, *settings)
         a = x._a
         dtype = a.dtype
         if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
             return general(x, *settings)
         try:
-            c = _run(reference, a, *settings)
+            c = _run(reference, a, *settings) if settings else _run(reference, a)
         except (ValueError, RuntimeError):
             return general(x, *settings)
         kernel.reference_calls += 1
@@ -271,14 +278,62 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing", setting: str = "")
             elif keeps_output:
                 t._writes = version = Version()
                 node._output = (c, version, 0)
-            if setting:
-                setattr(node, setting, settings[0])
+            if settings:
+                node.settings = settings
             t._node = node
             t._requires = True
         return t
 
     op.apply = staticmethod(apply)  # type: ignore[method-assign]
     return apply
+
+
+def over(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
+    """The lane of ``x.name_(y)``: ``kernel(a, b)`` writes into a, and nothing is recorded."""
+    reference = kernel.reference
+
+    @functools.wraps(otherwise)
+    def write(x: Any, y: Any, *more: Any, **settings: Any) -> Any:
+        if more or settings or not isinstance(x, Variable):
+            return otherwise(x, y, *more, **settings)
+        a = x._a
+        dtype = a.dtype
+        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
+            return otherwise(x, y)
+        kind = type(y)
+        if kind is float or kind is int:
+            b = y
+            if dtype is F32:
+                b = _numbers.get(y)
+                if b is None:
+                    b = _number(y)
+                    if b is None:
+                        return otherwise(x, y)
+            y_wants = False
+        elif isinstance(y, Variable):
+            b = y._a
+            if b.dtype is not dtype:
+                return otherwise(x, y)
+            y_wants = y._requires if y._base is None else y._base._requires or y._requires
+        else:
+            return otherwise(x, y)
+        base = x._base
+        if (y_wants or x._requires or base is not None and base._requires) and mode.enabled:
+            return otherwise(x, y)
+        if x._inference or 0 in a.strides:
+            return otherwise(x, y)
+        try:
+            _run(reference, a, b)
+        except (ValueError, RuntimeError):  # shapes that do not fit, memory that may not be written
+            return otherwise(x, y)
+        kernel.reference_calls += 1
+        version = x._writes
+        if version is None:
+            version = x._writes = Version()
+        version.n += 1
+        return x
+
+    return write
 
 
 def test(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
@@ -290,10 +345,12 @@ def test(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
             return otherwise(x, y)
         a = x._a
         dtype = a.dtype
-        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or x._hidden or detours:
+        if (dtype is not F32 and dtype is not F64 and dtype is not I64) or a.size >= kernel.min_size or x._hidden or detours:
             return otherwise(x, y)
         kind = type(y)
         if kind is float or kind is int:
+            if dtype is I64 and kind is float:
+                return otherwise(x, y)
             b = y
             if dtype is F32:
                 b = _numbers.get(y)
@@ -309,7 +366,7 @@ def test(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
             return otherwise(x, y)
         try:
             c = _run(reference, a, b)
-        except (ValueError, RuntimeError):
+        except (ValueError, RuntimeError, OverflowError):
             return otherwise(x, y)
         kernel.reference_calls += 1
         t = _new(graph._Tensor)

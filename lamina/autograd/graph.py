@@ -751,7 +751,7 @@ def inplace(function: Any, name: str) -> Any:
     method.__doc__ = (
         f"In-place form of :func:`{name[:-1]}`: writes the result into this tensor and returns it."
     )
-    return method
+    return method if into is None else over(into.kernel, method)
 
 
 def _calibrate() -> int:
@@ -773,4 +773,5 @@ def check_cast(source: np.dtype, target: np.dtype) -> None:
 
 
 from lamina.autograd.casting import redirected  # noqa: E402
+from lamina.autograd.express import over  # noqa: E402
 from lamina.autograd.half import in_single  # noqa: E402  # it is made of the operations defined here

@@ -247,12 +247,12 @@ class Softmax(Op):
 
     @staticmethod
     def forward(ctx, x, axis):
-        ctx.axis = axis
+        ctx.settings = (axis,)
         return k.softmax(_floating_only(x, "softmax_lastdim_kernel_impl"), axis)
 
     @staticmethod
     def backward(ctx, grad):
-        return SoftmaxBackward.apply(grad, ctx.output, ctx.axis), None
+        return SoftmaxBackward.apply(grad, ctx.output, *ctx.settings), None
 
 
 class SoftmaxBackward(Op):
@@ -263,13 +263,13 @@ class SoftmaxBackward(Op):
     @staticmethod
     def forward(ctx, grad, y, axis):
         ctx.save(grad, y)
-        ctx.axis = axis
+        ctx.settings = (axis,)
         return k.softmax_backward(grad._a, y._a, axis)
 
     @staticmethod
     def backward(ctx, gg):
         grad, y = ctx.saved
-        axis = ctx.axis
+        (axis,) = ctx.settings
         gy = None
         if ctx.needs(1):
             gy = gg * (grad - (grad * y).sum(axis, keepdim=True)) - grad * (gg * y).sum(axis, keepdim=True)
@@ -283,12 +283,12 @@ class LogSoftmax(Op):
 
     @staticmethod
     def forward(ctx, x, axis):
-        ctx.axis = axis
+        ctx.settings = (axis,)
         return k.log_softmax(_floating_only(x, "log_softmax_lastdim_kernel_impl"), axis)
 
     @staticmethod
     def backward(ctx, grad):
-        return LogSoftmaxBackward.apply(grad, ctx.output, ctx.axis), None
+        return LogSoftmaxBackward.apply(grad, ctx.output, *ctx.settings), None
 
 
 class LogSoftmaxBackward(Op):
@@ -299,15 +299,16 @@ class LogSoftmaxBackward(Op):
     @staticmethod
     def forward(ctx, grad, y, axis):
         ctx.save(grad, y)
-        ctx.axis = axis
+        ctx.settings = (axis,)
         return k.log_softmax_backward(grad._a, y._a, axis)
 
     @staticmethod
     def backward(ctx, gg):
         grad, y = ctx.saved
+        (axis,) = ctx.settings
         weighted = gg * p.exp(y)
-        gy = -weighted * grad.sum(ctx.axis, keepdim=True) if ctx.needs(1) else None
-        return gg - weighted.sum(ctx.axis, keepdim=True), gy, None
+        gy = -weighted * grad.sum(axis, keepdim=True) if ctx.needs(1) else None
+        return gg - weighted.sum(axis, keepdim=True), gy, None
 
 
 # -- public functions ----------------------------------------------------------------------------------------------
@@ -322,12 +323,14 @@ def tensor(input: Any, name: str) -> Any:
 
 def sigmoid(input: Any, *, out: Any = None) -> Any:
     """1/(1 + e⁻ˣ), elementwise."""
-    return p.store_or_return(out, Sigmoid.apply(tensor(input, "sigmoid")))
+    r = Sigmoid.apply(tensor(input, "sigmoid"))
+    return r if out is None else p.store(out, r)
 
 
 def tanh(input: Any, *, out: Any = None) -> Any:
     """(eˣ − e⁻ˣ)/(eˣ + e⁻ˣ), elementwise."""
-    return p.store_or_return(out, Tanh.apply(tensor(input, "tanh")))
+    r = Tanh.apply(tensor(input, "tanh"))
+    return r if out is None else p.store(out, r)
 
 
 def softplus(input: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
@@ -403,14 +406,14 @@ def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
     return 0 if ndim in (0, 1, 3) else 1
 
 
-express.one(Softmax, k.softmax, "output", "axis")
-express.one(LogSoftmax, k.log_softmax, "output", "axis")
+express.one(Softmax, k.softmax, "output")
+express.one(LogSoftmax, k.log_softmax, "output")
 
 
 def _normalized(op: type[Op], name: str, input: Any, dim: Any, dtype: Any, stacklevel: int) -> Any:
     a = tensor(input, name)._a
-    if type(dim) is int and dtype is None and 0 <= dim < a.ndim:
-        return op.apply(input, dim)
+    if type(dim) is int and dtype is None and -a.ndim <= dim < a.ndim:
+        return op.apply(input, dim % a.ndim)
     if dim is None:
         dim = _implicit_dim(name, input._a.ndim, stacklevel)
     if dtype is not None:
@@ -465,7 +468,8 @@ _mish_ = inplace(lambda input: mish(input), "mish_")
 # The functions of the top level and the tensor methods take ``dtype`` where nn.functional has ``_stacklevel``.
 def _plain(op: type[Op], name: str) -> Any:
     def function(input: Any, dim: int, dtype: Any = None, *, out: Any = None) -> Any:
-        return p.store_or_return(out, _normalized(op, name, input, dim, dtype, 3))
+        r = _normalized(op, name, input, dim, dtype, 3)
+        return r if out is None else p.store(out, r)
 
     function.__name__ = function.__qualname__ = name
     return function

@@ -264,8 +264,9 @@ class Remainder(Op):
 
 for _op, _kernel, _keeps in (
     (Add, k.add, "nothing"), (Sub, k.sub, "nothing"), (Mul, k.mul, "factors"), (Div, k.div, "divisor"),
+    (Maximum, k.maximum, "both"), (Minimum, k.minimum, "both"), (Fmax, k.fmax, "both"), (Fmin, k.fmin, "both"),
 ):  # fmt: skip
-    express.two(_op, _kernel, _keeps)
+    express.two(_op, _kernel, _keeps, integers=_op is not Div)
 
 
 def _no_integer_zero(a: Any, b: Any, name: str) -> None:
@@ -426,6 +427,7 @@ def _write(kernel: Any) -> Callable[[Any, Any], bool]:
         kernel(a, b)
         return True
 
+    into.kernel = kernel  # type: ignore[attr-defined]
     return into
 
 
@@ -579,7 +581,7 @@ class Clamp(Op):
     @staticmethod
     def forward(ctx, x, low, high):
         ctx.save(x)
-        ctx.bounds = low, high
+        ctx.settings = low, high
         dtype = result_numpy_dtype(x, *(b for b in (low, high) if b is not None))
         a = _as_array(x, dtype)
         return k.clamp(a, *(None if b is None else dtype.type(b) for b in (low, high)))
@@ -587,7 +589,7 @@ class Clamp(Op):
     @staticmethod
     def backward(ctx, grad):
         (x,) = ctx.saved
-        low, high = ctx.bounds
+        low, high = ctx.settings
         inside = ge(x, low) if low is not None else None
         if high is not None:
             below = le(x, high)
@@ -599,18 +601,25 @@ class Clamp(Op):
         )
 
 
+_clamp_by_any = Clamp.apply
+express.one(Clamp, k.clamp, "input")
+_BOUND = (float, int, type(None))
+
+
 def clamp(input: Any, min: Any = None, max: Any = None, *, out: Any = None) -> Any:  # noqa: A002
     """Each element moved into [min, max]; the bounds are numbers or tensors, and either may be missing."""
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    if isinstance(min, Variable) or isinstance(max, Variable):
+    if type(min) in _BOUND and type(max) in _BOUND:
+        r = Clamp.apply(input, min, max)
+    elif isinstance(min, Variable) or isinstance(max, Variable):
         r = input
         if min is not None:
             r = maximum(r, min if isinstance(min, Variable) else wrap(np.asarray(min)))
         if max is not None:
             r = minimum(r, max if isinstance(max, Variable) else wrap(np.asarray(max)))
     else:
-        r = Clamp.apply(input, min, max)
+        r = _clamp_by_any(input, min, max)
     return r if out is None else store(out, r)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-from lamina.engine.reference.piecewise import in_single, negative
+from lamina.engine.reference.piecewise import constant, in_single, negative
 from lamina.engine.reference.reduction import ones_row
 from lamina.engine.reference.special import erf
 
@@ -46,8 +48,10 @@ def tanh_backward(grad: ndarray, y: ndarray) -> ndarray:
 
 def softplus(x: ndarray, beta: float, threshold: float) -> ndarray:
     """log(1 + e^(βx))/β, and x itself where βx > threshold."""
-    z = x * x.dtype.type(beta)
-    return np.where(z > threshold, x, np.log1p(np.exp(z)) / x.dtype.type(beta))
+    scale = constant(beta, x.dtype)
+    z = x if beta == 1 else x * scale
+    y = np.log1p(np.exp(z))
+    return np.where(z > constant(threshold, x.dtype), x, y if beta == 1 else y / scale)
 
 
 def softplus_backward(grad: ndarray, x: ndarray, beta: float, threshold: float) -> ndarray:
@@ -64,10 +68,10 @@ _CUBIC = 0.044715
 
 def gelu(x: ndarray, approximate: str) -> ndarray:
     """x·Φ(x), with Φ the normal distribution function; or its tanh approximation."""
-    t = x.dtype.type
+    half, one, dtype = constant(0.5, x.dtype), constant(1.0, x.dtype), x.dtype
     if approximate == "tanh":
-        return t(0.5) * x * (1 + np.tanh(t(_SQRT_2_OVER_PI) * (x + t(_CUBIC) * x * x * x)))
-    return t(0.5) * x * (1 + erf(x * t(_SQRT_HALF)))
+        return half * x * (one + np.tanh(constant(_SQRT_2_OVER_PI, dtype) * (x + constant(_CUBIC, dtype) * x * x * x)))
+    return half * x * (one + erf(x * constant(_SQRT_HALF, dtype)))
 
 
 def gelu_backward(grad: ndarray, x: ndarray, approximate: str) -> ndarray:
@@ -168,15 +172,42 @@ def glu_backward(grad: ndarray, x: ndarray, axis: int) -> ndarray:
     return gx
 
 
+_FEW = 1024  # numbers of which NumPy's reductions take longer than all else
+_F64 = np.dtype(np.float64)
+_NARROW = 32  # and rows so short that their sums are had in every column by a product with ones
+
+
+@functools.lru_cache(256)
+def _ones(n: int, itemsize: int) -> ndarray:
+    return np.ones((n, n), F32 if itemsize == 4 else _F64)
+
+
+def _totals(y: ndarray, least: float, most: float) -> ndarray | None:
+    """Σ of each row of few exponentials, to be combined with the row; ``None`` if one overflowed, or lost digits."""
+    n = y.shape[-1]
+    if n <= _NARROW:  # of the shape of y, since NumPy takes thrice as long to broadcast
+        total = y.dot(_ones(n, y.itemsize))
+        if y.ndim == 1:
+            return total if least < total.item(0) < most else None
+        sums = total[..., 0].ravel().tolist()
+    else:
+        total = np.asarray(y.dot(ones_row(n, y.dtype)))[..., None]
+        sums = total.ravel().tolist()
+    for s in sums:  # NaN is not in between, either
+        if not least < s < most:
+            return None
+    return total
+
+
 def softmax(x: ndarray, axis: int) -> ndarray:
     """eˣ/Σeˣ along an axis, shifted by the maximum so that nothing overflows."""
     if x.size == 0:
         return x.copy()
-    if x.ndim == 1 and x.size < 1024 and x.dtype is F32:  # a reduction of few numbers takes longer than all else
+    if x.size < _FEW and x.dtype is F32 and x.ndim and (axis == x.ndim - 1 or axis == -1):
         y = np.exp(x)
-        total = y.dot(ones_row(x.size, F32))
-        if 1e-3 < total < 1e30:  # nothing has overflowed, nor lost digits
-            return np.true_divide(y, np.asarray(total), out=y)
+        total = _totals(y, 1e-3, 1e30)
+        if total is not None:
+            return np.true_divide(y, total, out=y)
     y = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
     y /= np.add.reduce(y, axis=axis, keepdims=True)
     return y
@@ -192,6 +223,11 @@ def log_softmax(x: ndarray, axis: int) -> ndarray:
     """x − log Σeˣ along an axis, shifted by the maximum so that nothing overflows."""
     if x.size == 0:
         return x.copy()
+    if x.size < _FEW and x.dtype is F32 and x.ndim and (axis == x.ndim - 1 or axis == -1):
+        wide = x.astype(_F64)  # so that no digits are lost without a shift
+        total = _totals(np.exp(wide), 1e-300, 1e300)
+        if total is not None:
+            return np.subtract(wide, np.log(total), out=wide).astype(F32)
     shifted = x - np.maximum.reduce(x, axis=axis, keepdims=True)
     return shifted - np.log(np.add.reduce(np.exp(shifted), axis=axis, keepdims=True))
 

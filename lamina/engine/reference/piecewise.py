@@ -26,6 +26,12 @@ _FEW = 1200  # up to here two passes take less than what clip costs per call
 _LARGE = 8192  # from here on clip's cost per call is made up for
 
 
+@functools.lru_cache(1024)
+def constant(value: float, dtype: np.dtype) -> ndarray:
+    """A number as an array of no dimensions: as an operand it takes half the time of a Python number, and of a NumPy scalar."""
+    return np.array(value, dtype)
+
+
 def masked(values: ndarray, mask: ndarray) -> ndarray:
     """``values`` where the mask holds, else 0, even in place of inf or NaN: their bits, times 1 or 0."""
     bits = _BITS.get(values.dtype.char)
@@ -43,7 +49,9 @@ def positive(x: ndarray) -> ndarray:
 
 def negative(x: ndarray) -> ndarray:
     """min(x, 0); NaN stays."""
-    return np.clip(x, -np.inf, 0) if x.size >= _LARGE and x.dtype.kind == "f" else np.minimum(x, 0)
+    if x.size >= _LARGE and x.dtype.kind == "f":
+        return np.clip(x, -np.inf, 0)
+    return np.minimum(x, _ZERO if x.dtype is F32 else 0)
 
 
 def in_single(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,6 +79,9 @@ def relu_backward(grad: ndarray, y: ndarray) -> ndarray:
 
 def leaky_relu(x: ndarray, slope: float) -> ndarray:
     """x where x > 0, else slope·x."""
+    if 0 < slope <= 1:  # then it is the larger of the two
+        y = np.multiply(x, constant(slope, x.dtype))
+        return np.maximum(x, y, out=y) if type(y) is ndarray else np.maximum(x, y)
     return prelu(x, np.array(slope, x.dtype))
 
 
@@ -107,7 +118,9 @@ def _sloped(grad: ndarray, steep: ndarray, slope: ndarray) -> ndarray:
 
 
 def _expm1(x: ndarray) -> ndarray:
-    """eˣ − 1 for x ≤ 0, as 2t/(1 − t) with t = tanh(x/2), which NumPy has five times as fast as expm1."""
+    """eˣ − 1 for x ≤ 0, of many numbers as 2t/(1 − t) with t = tanh(x/2), which NumPy has five times as fast as expm1."""
+    if x.size <= _FEW // 10:
+        return np.expm1(x)
     t = np.tanh(x * x.dtype.type(0.5))
     return (t + t) / (1 - t)
 
@@ -120,7 +133,8 @@ def elu(x: ndarray, alpha: float, scale: float, input_scale: float) -> ndarray:
     if input_scale != 1:
         z = z * t(input_scale)
     y = _expm1(z) if input_scale > 0 else np.expm1(z)
-    y *= t(alpha * scale)
+    if alpha * scale != 1:
+        y *= t(alpha * scale)
     y += positive(x) if scale == 1 else positive(x) * t(scale)
     return y
 

@@ -5,10 +5,10 @@ function", GPU Computing Gems (2011), with Halley's steps. Around them the norma
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.polynomial.chebyshev import chebval
 
 __all__ = ["erf", "erfc", "erfinv", "erfcx", "ndtr", "ndtri", "log_ndtr", "entr", "xlog1py"]
 
@@ -67,6 +67,16 @@ def _erfc_positive(x: ndarray) -> ndarray:
     return scale * np.where(x <= 4, middle, far)
 
 
+_FEW = 512  # elements up to which Python's own functions, one by one, are quicker
+
+
+def _each(function: Callable[[float], float], x: ndarray) -> ndarray | None:
+    """A function of Python's for each of few numbers; ``None`` if there are many, or they do not lie in order."""
+    if x.size > _FEW or not x.flags.c_contiguous or x.dtype.char not in "fd":
+        return None
+    return np.fromiter(map(function, x.ravel().tolist()), x.dtype, x.size).reshape(x.shape)
+
+
 def _split(x: ndarray) -> tuple[ndarray, ndarray]:
     """(erf, erfc) in float64."""
     z = x.astype(np.float64)
@@ -83,12 +93,14 @@ def _split(x: ndarray) -> tuple[ndarray, ndarray]:
 
 def erf(x: ndarray) -> ndarray:
     """(2/√π)·∫₀ˣ e^(−t²) dt."""
-    return _split(x)[0].astype(x.dtype)
+    few = _each(math.erf, x)
+    return _split(x)[0].astype(x.dtype) if few is None else few
 
 
 def erfc(x: ndarray) -> ndarray:
     """1 − erf(x), accurate where that difference is small."""
-    return _split(x)[1].astype(x.dtype)
+    few = _each(math.erfc, x)
+    return _split(x)[1].astype(x.dtype) if few is None else few
 
 
 def erfinv(x: ndarray) -> ndarray:
@@ -111,6 +123,8 @@ def erfinv(x: ndarray) -> ndarray:
 
 
 def _erfcx(x: ndarray) -> ndarray:
+    from numpy.polynomial.chebyshev import chebval  # not at the top: it brings nine modules along
+
     size = np.abs(x)
     bounded = np.minimum(size, 1e150)
     r = chebval((bounded - 4) / (bounded + 4), _ERFCX) / (1 + 2 * bounded)
