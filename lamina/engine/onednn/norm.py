@@ -1,29 +1,27 @@
 """Batch normalisation, in one of two ways that oneDNN is fast in.
 
-Channels side by side in memory (channels-last images, or (N, C)): batch normalisation of a matrix (rows, C). oneDNN adds
-up a column in float32, number by number, which loses digits where rows are many: at 200,000 the variance is off by 1e-4.
-So several rows are seen as one, (rows/k, k·C), and a large matrix is taken in parts that stay in the cache meanwhile,
-which saves a pass over memory as well. The fast code wants multiples of four columns in any case.
+Its own batch normalisation adds up a column in float32, number by number, which loses digits where rows are many (at 200,000 the
+variance is off by 1e-4), and is slow on plain images. It serves for matrices of few rows. Otherwise:
 
-Plain images (N, C, L): oneDNN's batch normalisation is slow there, its layer normalisation is not. That one gives mean
-and variance of each row (n, c) of L numbers, and what is left is one multiplication and one addition per channel. Where no
-factor s is negative, x·s + b is the layer normalisation with a given mean of −b/s and a given variance of 1/s², which runs
-at the speed of a copy; a binary primitive takes twice as long.
+Channels side by side in memory (channels-last images, or (N, C)): sums over rows are products with a row of ones, which run at
+the speed of the cache, of at most 256 rows each, and are combined in float64; so are the sums of squared deviations, and in the
+backward pass of g·(x − mean). Several rows are seen as one, (rows/k, k·C), as wide rows suit what is done element by element.
 
-In both, statistics of equal shares of a channel are combined in float64, in numbers of which there are few.
+Plain images (N, C, L): layer normalisation gives mean and variance of each row (n, c) of L numbers, and what is left is one
+multiplication and one addition per channel. Where no factor s is negative, x·s + b is the layer normalisation with a given mean
+of −b/s and a given variance of 1/s², which runs at the speed of a copy; a binary primitive takes twice as long.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from math import gcd, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty, empty_like
-from lamina.engine.reference.linalg import product
 from lamina.engine.reference.norm import factor_and_summand
 
 from . import abi
@@ -34,9 +32,10 @@ _DOUBLE = np.dtype(np.float64)
 LARGE = 200_000  # numbers for which the parameters of rescale() are worth computing
 _FLAGS = abi.USE_SCALE | abi.USE_SHIFT
 _SHORT = 8  # plain rows below this length leave too little work per row
-_WIDE = 512  # columns that are enough for one pass over memory
+_WIDE = 512  # columns that suit an operation element by element
+_NARROW = 16  # columns below which it is slow
 _DEEP = 256  # the most rows that one sum runs over
-_PART = 1 << 17  # numbers that stay in the cache from one pass over them to the next
+_PIECE = 1 << 18  # numbers that stay in the cache from one pass over them to the next
 
 
 # -- plans ---------------------------------------------------------------------------------------------------------
@@ -69,6 +68,30 @@ def _rows(rows: int, length: int) -> Plan | None:
     d = plain_desc((rows, length))
     pd = primitive("layer_normalization_forward", abi.FORWARD_TRAINING, d, d, plain_desc((rows,)), 1.0, 0)
     return plan(pd, abi.SRC, abi.DST, abi.MEAN, abi.VARIANCE)
+
+
+@plans
+def _row_sums(rows: int, length: int) -> Plan | None:
+    pd = primitive("matmul", plain_desc((rows, length)), plain_desc((length, 1)), None, plain_desc((rows, 1)))
+    return plan(pd, abi.SRC, abi.DST, fixed={abi.WEIGHTS: np.ones(length, F32)})
+
+
+@plans
+def _column_sums(parts: int, rows: int, columns: int) -> Plan | None:
+    """The sums of the columns of each of some matrices."""
+    shapes = (parts, 1, rows), (parts, rows, columns), (parts, 1, columns)
+    a, b, y = (plain_desc(shape) for shape in shapes)
+    return plan(primitive("matmul", a, b, None, y), abi.WEIGHTS, abi.DST, fixed={abi.SRC: np.ones(parts * rows, F32)})
+
+
+@plans
+def _deviations(shape: tuple[int, ...], squared: bool) -> Plan | None:
+    """dst = (src − m)², or (src − m)·other, with m broadcast from (1, C) or (1, C, 1)."""
+    d = plain_desc(shape)
+    row = plain_desc((1, shape[1], *(1,) * (len(shape) - 2)))
+    attr = attributes(("eltwise", abi.SQUARE, 0.0, 0.0) if squared else ("binary", abi.MUL, d))
+    pd = primitive("binary", abi.SUB, d, row, d, attr=attr)
+    return plan(pd, abi.SRC, abi.SRC_1, abi.DST, *(() if squared else (abi.post_op_src(0),)))
 
 
 @plans
@@ -137,24 +160,71 @@ def _like(g: ndarray, x: ndarray) -> ndarray:
 
 
 @lru_cache(1024)
-def _shares(rows: int, c: int) -> tuple[int, tuple[tuple[int, int], ...]]:
-    """How many rows to take as one, k, and the parts [first, last) of the rows/k wide rows; (0, ()) if there is no way.
+def _times(rows: int, c: int) -> int:
+    """How many rows of c numbers to see as one, k; 0 if rows stay narrow."""
+    fitting = [k for k in range(1, min(rows, 2 * _WIDE // c) + 1) if rows % k == 0] or [1]
+    k = min(fitting, key=lambda k: (k * c % 8 != 0, abs(k * c - _WIDE)))
+    return k if k * c >= _NARROW else 0
 
-    A wide row has a multiple of four columns, eight if they are narrow.
-    """
-    step = 8 // gcd(c, 8) if c % 4 else 1
-    if step == 1 and rows <= _DEEP:
-        return 1, ((0, rows),)
-    wanted = max(_WIDE // c, -(-rows // _DEEP) if c < _WIDE else 1)
-    fitting = [k for k in range(step, min(rows, max(2 * _WIDE // c, step)) + 1, step) if rows % k == 0]
-    if not fitting:
-        return 0, ()
-    k = min(fitting, key=lambda k: (abs(k - wanted), k))
-    total, deep = rows // k, max(min(_DEEP, _PART // (c * k)), 1)
-    if total <= _DEEP and rows * c <= 2 * _PART:
-        return k, ((0, total),)
-    count = -(-total // deep)
-    return k, tuple((i * total // count, (i + 1) * total // count) for i in range(count))
+
+@lru_cache(1024)
+def _portions(rows: int) -> tuple[tuple[int, int, int], ...]:
+    """Rows as some matrices of equally many, at most _DEEP, from a first row on: (first, matrices, rows of each)."""
+    deep = next((d for d in range(min(rows, _DEEP), 0, -1) if rows % d == 0), 1)
+    if deep >= min(rows, _DEEP // 4):
+        return ((0, rows // deep, deep),)
+    whole = rows - rows % _DEEP
+    return (0, whole // _DEEP, _DEEP), (whole, 1, rows - whole)
+
+
+def _totals(matrix: ndarray, c: int) -> ndarray | None:
+    """The sums (C) of columns, which repeat every c, in float64."""
+    total: Any = 0
+    rows, columns = matrix.shape
+    for first, parts, deep in _portions(rows):
+        run = _column_sums[parts, deep, columns]
+        if run is None:
+            return None
+        sums = np.empty((parts * columns // c, c), F32)
+        run.run(matrix[first:] if first else matrix, sums)
+        total = total + np.add.reduce(sums, axis=0, dtype=_DOUBLE)
+    return total
+
+
+@lru_cache(1024)
+def _pieces(count: int, size: int) -> tuple[tuple[int, int], ...]:
+    """Parts [first, last) of so many things of a size, each part about a piece."""
+    parts = min(max(count * size // _PIECE, 1), count)
+    return tuple((i * count // parts, (i + 1) * count // parts) for i in range(parts))
+
+
+def _deviating(x: ndarray, m: ndarray, other: ndarray | None, sums: Any) -> Any:
+    """The ``sums`` of (x − m)², or of (x − m)·other, piece by piece of the first axis; None if there is no way."""
+    total: Any = 0
+    pieces = _pieces(len(x), x.size // len(x))
+    room = empty((-(-len(x) // len(pieces)), *x.shape[1:]))
+    for first, last in pieces:
+        run = _deviations[(last - first, *x.shape[1:]), other is None]
+        if run is None:
+            return None
+        part = room[: last - first]
+        run.run(x[first:last], m, part, *(() if other is None else (other[first:last],)))
+        found = sums(part)
+        if found is None:
+            return None
+        total = total + found
+    return total
+
+
+def _row_totals(x: ndarray) -> ndarray | None:
+    """The sums (C) over the first and last axis of a plain (N, C, L), in float64."""
+    n, c, length = x.shape
+    run = _row_sums[n * c, length]
+    if run is None:
+        return None
+    sums = np.empty((n, c), F32)
+    run.run(x, sums)
+    return np.add.reduce(sums, axis=0, dtype=_DOUBLE)
 
 
 def _matrix(x: ndarray, columns: int) -> ndarray:
@@ -191,13 +261,13 @@ def rescale(x: ndarray, y: ndarray, root: ndarray, mean: ndarray) -> bool:
     return True
 
 
-def _pooled(means: ndarray, variances: ndarray, sizes: Any = None) -> tuple[ndarray, ndarray]:
-    """Mean and variance (C) of shares (*, C) of equal or some ``sizes``: variance within them, and between them."""
-    m = np.average(means, 0, sizes) if sizes else means.mean(0, dtype=np.float64)
+def _pooled(means: ndarray, variances: ndarray) -> tuple[ndarray, ndarray]:
+    """Mean and variance (C) of equal shares (N, C): the variance within them, and between them."""
+    m = np.add.reduce(means, axis=0, dtype=_DOUBLE) / len(means)
     off = means - m
     off *= off
     off += variances
-    v = np.average(off, 0, sizes) if sizes else off.mean(0)
+    v = np.add.reduce(off, axis=0) / len(means)
     return m.astype(F32), v.astype(F32)
 
 
@@ -235,28 +305,33 @@ def _root_and_mean(m: ndarray, v: ndarray, weight: ndarray | None, bias: ndarray
     return root, m if bias is None else m - bias * root
 
 
+def _few(rows: int, c: int) -> bool:
+    """Whether a matrix is for oneDNN's own batch normalisation."""
+    return rows <= _DEEP and c % 4 == 0
+
+
 def _last_train(x: ndarray, weight: ndarray | None, bias: ndarray | None, eps: float) -> Any:
     c, rows = x.shape[1], x.size // x.shape[1]
-    k, parts = _shares(rows, c)
-    wide = c * k
-    if not k or (first := _train[parts[0][1], wide, eps]) is None:
-        return NotImplemented
-    y = empty_like(x)
-    if wide == c and len(parts) == 1:
-        m, v = np.empty(c, F32), np.empty(c, F32)
-        first.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
+    if _few(rows, c):
+        whole = _train[rows, c, eps]
+        if whole is None:
+            return NotImplemented
+        y, m, v = empty_like(x), np.empty(c, F32), np.empty(c, F32)
+        whole.run(x, _vector(weight, c, 1), _vector(bias, c, 0), y, m, v)
         return y, m, v
-    affine = _affine[(rows // k, wide), False]
-    if affine is None:
+    k = _times(rows, c)
+    if not k:
         return NotImplemented
-    matrix = _matrix(x, wide)
-    ones, zeros = _vector(None, wide, 1), _vector(None, wide, 0)
-    means, variances = np.empty((len(parts), wide), F32), np.empty((len(parts), wide), F32)
-    unwanted = empty((-(-rows // k // len(parts)), wide))
-    for i, (start, stop) in enumerate(parts):
-        _train[stop - start, wide, eps].run(matrix[start:stop], ones, zeros, unwanted, means[i], variances[i])
-    sizes = [stop - start for start, stop in parts for _ in range(k)] if rows // k % len(parts) else None
-    m, v = _pooled(means.reshape(-1, c), variances.reshape(-1, c), sizes)
+    wide = c * k
+    affine, matrix = _affine[(rows // k, wide), False], _matrix(x, wide)
+    sums = _totals(matrix, c)
+    if affine is None or sums is None:
+        return NotImplemented
+    m = (sums / rows).astype(F32)
+    v = _deviating(matrix, _vector(m, wide, 0), None, lambda part: _totals(part, c))
+    if v is None:
+        return NotImplemented
+    y, v = empty_like(x), (v / rows).astype(F32)
     factor, summand = (_vector(a, wide, 0) for a in factor_and_summand(m, v, weight, bias, eps))
     affine.run(x, factor, y, summand)
     return y, m, v
@@ -275,10 +350,8 @@ def batch_norm_eval(
         y = empty_like(x)
         if rescale(x, y, *_root_and_mean(mean, var, weight, bias, eps)):
             return y
-    rows, k = n * length, 1
-    while not plain and c * k < _WIDE and rows % 2 == 0:
-        rows, k = rows // 2, k * 2
-    affine = _affine[(n, c, length) if plain else (rows, c * k), False]
+    k = 1 if plain else _times(n * length, c) or 1
+    affine = _affine[(n, c, length) if plain else (n * length // k, c * k), False]
     if affine is None:
         return NotImplemented
     y = empty_like(x)
@@ -299,25 +372,24 @@ def batch_norm_backward(
     if plain:
         return _plain_backward(grad, x, mean, var, weight, eps) if length >= _SHORT else NotImplemented
     rows = n * length
-    k, parts = _shares(rows, c)
-    wide = c * k
-    whole = wide == c and len(parts) == 1
-    flags = _FLAGS if whole else _FLAGS | abi.USE_GLOBAL_STATS
-    if not k or (first := _backward[parts[0][1], wide, eps, flags]) is None:
-        return NotImplemented
     grad, gx = _like(grad, x), empty_like(x)
-    vectors = [_vector(a, wide, 1) for a in (weight, mean, var)]
-    if whole:
+    if _few(rows, c):
+        whole = _backward[rows, c, eps, _FLAGS]
+        if whole is None:
+            return NotImplemented
         gw, gb = np.empty(c, F32), np.empty(c, F32)
-        first.run(x, grad, *vectors, gx, gw, gb)
+        whole.run(x, grad, *(_vector(a, c, 1) for a in (weight, mean, var)), gx, gw, gb)
         return gx, gw, gb
-    # A part has a share of each channel's sums only, which is why the primitive was told to leave them out of gx.
-    gws, gbs = np.empty((len(parts), wide), F32), np.empty((len(parts), wide), F32)
-    xs, grads, unwanted = _matrix(x, wide), _matrix(grad, wide), empty((-(-rows // k // len(parts)), wide))
-    for i, (start, stop) in enumerate(parts):
-        part = _backward[stop - start, wide, eps, flags]
-        part.run(xs[start:stop], grads[start:stop], *vectors, unwanted, gws[i], gbs[i])
-    gw, gb = (sums.reshape(-1, c).sum(0, dtype=np.float64) for sums in (gws, gbs))
+    k = _times(rows, c)
+    if not k:
+        return NotImplemented
+    wide = c * k
+    g = _matrix(grad, wide)
+    gb = _totals(g, c)
+    gw = _deviating(_matrix(x, wide), _vector(mean, wide, 0), g, lambda part: _totals(part, c))
+    if gb is None or gw is None:
+        return NotImplemented
+    gw /= np.sqrt(var + _DOUBLE.type(eps))
     return _assembled(grad, x, gx, (rows // k, wide), mean, var, weight, eps, gw, gb)
 
 
@@ -327,19 +399,20 @@ def _plain_backward(
     n, c = x.shape[:2]
     shape = n, c, prod(x.shape[2:])
     grad = _like(grad, x)
-    centred = x
-    if np.any(np.square(mean) > 1000 * var):  # Σg·x would drown Σg·(x − mean)
+    g = grad.reshape(shape)
+    gb = _row_totals(g)
+    gw = _deviating(x.reshape(shape), _vector(mean, c, 0), g, _row_totals)
+    if gb is None or gw is None:
+        return NotImplemented
+    gw /= np.sqrt(var + _DOUBLE.type(eps))
+    if np.any(np.square(mean) > 1000 * var):  # x·a would drown (x − mean)·a
         affine = _affine[shape, False]
         if affine is None:
             return NotImplemented
         centred = empty_like(x)
         affine.run(x, _vector(None, c, 1), centred, -mean)
-        mean = np.zeros_like(mean)
-    g = grad.reshape(n * c, shape[2], 1)
-    gb = product(g[..., 0], np.ones(shape[2:], F32)[:, None]).reshape(n, c).sum(0, dtype=np.float64)
-    products = product(centred.reshape(n * c, 1, shape[2]), g).reshape(n, c).sum(0, dtype=np.float64)
-    gw = (products - mean * gb) / np.sqrt(var + np.float64(eps))
-    return _assembled(grad, centred, empty_like(x), shape, mean, var, weight, eps, gw, gb)
+        x, mean = centred, np.zeros_like(mean)
+    return _assembled(grad, x, empty_like(x), shape, mean, var, weight, eps, gw, gb)
 
 
 def _assembled(
