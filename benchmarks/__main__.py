@@ -1,10 +1,10 @@
 """``python -m benchmarks``: every row with torch and with lamina in turn, as a ratio torch / lamina.
 
 A ratio above 1 means that lamina is faster or, where memory is measured, needs less. The two run in processes
-of their own that take turns in short bursts, so that whatever else the machine does meets both. A ratio is the
-median over the pairs of bursts, with its quartiles beside it. Where a row can say what it has to do, the shares of the
-machine's peak that torch and lamina reach follow, and of which peak (with ``--json``). The exit code is 1 if a row failed or gave two
-different results.
+of their own that take turns in short bursts, so that whatever else the machine does meets both; each begins when the threads
+of the other sleep. A ratio is the median over the pairs of bursts, with its quartiles beside it. Where a row can say what it
+has to do, the shares of the machine's peak that torch and lamina reach follow, and of which peak (with ``--json``). The exit
+code is 1 if a row failed or gave two different results.
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for worker in workers.values():
             worker.close()
     if options.growth:
-        print(f"\n{growth.table(now)}", *growth.draw(now), sep="\n")
+        print(f"\n{growth.table(report['rows'])}", *growth.draw(report["rows"]), sep="\n")
     print("\nminutes: " + ", ".join(f"{group} {taken:.1f}" for group, taken in minutes.items()))
     return conclude(now)
 

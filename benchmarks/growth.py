@@ -97,7 +97,7 @@ def curves(measured: dict[str, dict[str, Any]], axis: str) -> dict[str, dict[str
 
 def table(measured: dict[str, dict[str, Any]]) -> str:
     """Markdown: the slopes of every row whose sizes were all measured."""
-    lines = ["| row | grows with | slope of the work | of torch | of lamina | ratio, smallest to largest |", "|---|---|---|---|---|---|"]
+    lines = ["| row | grows with | slope of the work | of torch | of lamina | ratios, smallest size first |", "|---" * 6 + "|"]
     for axis in SIZES:
         for name, curve in curves(measured, axis).items():
             if len(curve["size"]) < 3:
@@ -131,6 +131,7 @@ def draw(measured: dict[str, dict[str, Any]], folder: Path = IMAGES) -> list[Pat
             panel.loglog(sizes, 1e3 * work, "--", color="0.6", linewidth=1.2, label="slope of the work")
             for side, name, mark, color in (("torch", "PyTorch", "s-", "#c44e52"), ("lamina", "lamina", "o-", "#2a6f97")):
                 panel.loglog(sizes, 1e3 * np.array(curve[side]), mark, color=color, markersize=3.5, linewidth=1.3, label=name)
+            panel.set_ylim(bottom=600 * min(curve["torch"] + curve["lamina"]))  # the slope may leave the panel below
             panel.set_title(title, fontsize=8)
             panel.set_xticks(sizes, [str(int(size)) for size in sizes], fontsize=7)
             panel.tick_params(axis="y", labelsize=7)

@@ -274,6 +274,7 @@ def recurrent() -> Iterator[Row]:
     for name in ("RNN", "LSTM", "GRU"):
         yield layer(g, name, lambda nn, n=name: getattr(nn, n)(128, 128, **one), 35, 128)
         yield layer(g, f"{name} to 64", lambda nn, n=name: getattr(nn, n)(28, 64, **one), 28, 28)
+        yield layer(g, name, lambda nn, n=name: getattr(nn, n)(64, 64, **one), 512, 64)
         yield layer(g, f"{name} 2 layers both ways", lambda nn, n=name: getattr(nn, n)(64, 64, **two), 35, 64)
         yield layer(g, f"{name}Cell", lambda nn, n=name: getattr(nn, n + "Cell")(128, 128), 128)
 

@@ -24,8 +24,10 @@ def moved(values: Iterable[Any]) -> int:
     return sum(value.numel() * value.element_size() for value in arrays.values())
 
 
-def multiply_adds(torch: Any, module: Any, arguments: tuple) -> int:
-    return torch.summary(module, input_data=list(arguments), verbose=0, col_names=("mult_adds",)).total_mult_adds
+def products_of(torch: Any, module: Any, arguments: tuple) -> list[int]:
+    """The multiply-adds of each layer that multiplies by a matrix, in the order of the calls."""
+    rows = torch.summary(module, input_data=list(arguments), verbose=0, col_names=("mult_adds",)).summary_list
+    return [row.macs for row in rows if row.macs and any(p.dim() > 1 for p in row.module.parameters(recurse=False))]
 
 
 def of_layer(torch: Any, module: Any, arguments: tuple, result: Any, backward: bool, products: int | None = None) -> Work:
@@ -35,7 +37,7 @@ def of_layer(torch: Any, module: Any, arguments: tuple, result: Any, backward: b
     if backward:
         work["bytes"] += moved([result]) + moved(value for value in inputs if getattr(value, "requires_grad", False))
     if products is None and any(True for _ in module.parameters()):
-        products = multiply_adds(torch, module, arguments)
+        products = sum(products_of(torch, module, arguments))
     if products:
         work["flop"] = 2 * products * (3 if backward else 1)
     return work
@@ -73,9 +75,8 @@ def of_update(optimizer: Any) -> Work:
 
 def of_step(torch: Any, net: Any, x: Any, passes: int) -> Work:
     """A training step of a network; the first layer's gradient to the data is not asked for."""
-    rows = torch.summary(net, input_data=[x], verbose=0, col_names=("mult_adds",)).summary_list
-    weighty = [row.macs for row in rows if row.macs]
-    products = 3 * sum(weighty) - (weighty[0] if x.is_floating_point() else 0)
+    each = products_of(torch, net, (x,))
+    products = 3 * sum(each) - (each[0] if x.is_floating_point() else 0)
     return {"flop": 2 * products, "bytes": (passes + 2) * moved(net.parameters()) + moved([x])}
 
 
@@ -87,12 +88,12 @@ def of_model(torch: Any, name: str, batch: int, training: bool) -> Work:
     if not training:
         x = model.sample(torch, batch, model.shape, model.words)
         one = model.sample(torch, 1, model.shape, model.words)
-        products = batch * multiply_adds(torch, net.eval(), (one,))
+        products = batch * sum(products_of(torch, net.eval(), (one,)))
         return {"flop": 2 * products, "bytes": moved([*net.parameters(), x])}
     x = model.sample(torch, batch, model.training or model.shape, model.words)
     if model.build is not dcgan:
         return of_step(torch, net.train(), x, PASSES[model.optimizer])
     # The critic sees real images, drawn ones, and these again for the generator's sake.
     images = net(x).detach()
-    draw, judge = multiply_adds(torch, net.generator, (x,)), multiply_adds(torch, net.critic, (images,))
+    draw, judge = sum(products_of(torch, net.generator, (x,))), sum(products_of(torch, net.critic, (images,)))
     return {"flop": 2 * (3 * draw + 9 * judge), "bytes": (PASSES["Adam"] + 2) * moved(net.parameters()) + moved([x, images])}

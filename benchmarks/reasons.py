@@ -1,0 +1,41 @@
+"""Why rows are below 1: the first pattern that a row's label matches tells what is known to stand in the way.
+
+``python -m benchmarks.report --page`` writes these above the rows, and names the rows below 1 for which nothing is said here.
+"""
+
+from __future__ import annotations
+
+SHORT = 0.15  # milliseconds: calls that take no longer are those of FEW
+FEW = (
+    "Calls that take less than 0.15 ms: an operation, or a node of a backward pass, is some microseconds of Python here and "
+    "C++ in PyTorch; `compile` removes most of it."
+)
+
+REASONS: tuple[tuple[str, str], ...] = (
+    ("^overhead", FEW),
+    (
+        "^compiled in use.*(LeNet|MLP).*ONNX",
+        "Small networks, compiled: every kernel is still called from Python, in 2 to 3 µs, where ONNX Runtime walks its graph in "
+        "C++. That its threads stay awake for 40 ms is the smaller part (LeNet, one image: 0.045 ms, and 0.061 without).",
+    ),
+    (
+        "^compiled in use.*ONNX",
+        "ONNX Runtime's own kernels against oneDNN's and OpenBLAS's: depthwise convolutions, recurrent layers, small products.",
+    ),
+    (
+        "^(transformer|linear|model training.*(Transformer|ViT)|compiled training.*(Transformer|ViT))",
+        "Matrix products take most of the time, by OpenBLAS or oneDNN here and by MKL there.",
+    ),
+    (
+        "^rnn|LSTM|GRU",
+        "Both call oneDNN's recurrent primitive; weights and gradients are put into its order and back at every call here.",
+    ),
+    ("^norm", "Statistics are several passes here, where PyTorch makes one; no sum runs over more than 256 rows, for accuracy."),
+    (
+        "^(pad|shuffle|resample|distance|pool.*(Unpool|Fractional|LPPool)|loss|activation)",
+        "NumPy computes it: in one thread, or in several passes over memory where PyTorch makes one.",
+    ),
+    ("^tensor", "NumPy computes it: in one thread, or in several passes over memory where PyTorch makes one."),
+    ("^optimizer.*SGD", "SGD is one pass over memory on either side, and a few microseconds of Python for each tensor here."),
+    ("^(conv|model|training|compiled)", "oneDNN computes on both sides; to put arrays into its order and back takes time here."),
+)
