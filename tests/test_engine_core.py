@@ -205,23 +205,6 @@ def test_misaligned_array():
     np.testing.assert_array_equal(kernels.relu_backward.fast(x, x), np.where(values > 0, values, 0))
 
 
-def test_a_free_block_of_another_size_serves_before_new_memory():
-    memory.release()
-    size = memory.THRESHOLD
-    large = memory.empty((3 * size // 4,))      # three times the threshold in bytes
-    del large
-    held = memory.held()
-    assert held >= 3 * size
-    small = memory.empty((2 * size // 4,))
-    assert memory.held() < held and memory.in_use() >= 3 * size
-    far = memory.empty((size // 4,))            # nothing near its size is free
-    small[:], far[:] = 1, 2
-    assert small.min() == small.max() == 1
-    del small, far
-    assert memory.held() >= held + size
-    memory.release()
-
-
 # -- plans ---------------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +401,73 @@ def test_small_arrays_are_numpys(clean_pool):
     x = memory.empty((10, 10), np.int64)
     assert x.dtype == np.int64 and memory.in_use() == used
     assert memory.empty(()).shape == () and memory.empty((3, 0)).shape == (3, 0)
+
+
+def test_what_arrays_leave_serves_arrays_of_other_sizes(clean_pool):
+    size = memory.THRESHOLD
+    arrays = [memory.empty((size // 4,)) for _ in range(6)]
+    places = [a.ctypes.data for a in arrays]
+    held, used = memory.held(), memory.in_use()
+    for i in (1, 3, 2):     # neighbours, in an order in which each way of joining occurs
+        arrays[i] = None
+    assert memory.held() == held + 3 * size and memory.in_use() == used - 3 * size
+    large = memory.empty((3 * size // 4,))
+    assert large.ctypes.data == places[1] and memory.held() == held
+    large[:] = 1
+    for i in (0, 4, 5):
+        arrays[i][:] = 2
+    assert large.min() == large.max() == 1
+    del large
+    small = memory.empty((2 * size // 4,))
+    assert small.ctypes.data == places[1] and memory.held() == held + size
+    small[:] = 3
+    assert all((arrays[i] == 2).all() for i in (0, 4, 5))
+
+
+def test_no_two_arrays_share_memory(clean_pool):
+    draw, arrays = np.random.default_rng(0), {}
+    for i in range(3_000):
+        if arrays and draw.random() < 0.5:
+            array, mark = arrays.pop(draw.choice(list(arrays)))
+            assert array[0] == array[len(array) // 2] == array[-1] == mark
+        else:
+            array = memory.empty((int(draw.integers(BIG // 2, 8 * BIG)),))
+            assert array.ctypes.data % memory.ALIGNMENT == 0
+            array[0] = array[len(array) // 2] = array[-1] = i
+            arrays[i] = array, i
+    most = memory.in_use() + memory.held()
+    arrays.clear()
+    del array
+    assert memory.in_use() == 0 and memory.held() == most and len(memory._heap.holes) == 1
+
+
+def test_a_call_in_the_midst_of_another_takes_new_memory(clean_pool):
+    x = memory.empty((BIG,))
+    used = memory.in_use()
+    with memory._heap.busy:     # as if another thread, or this one before a signal, were at work on it
+        y = memory.empty((BIG,))
+        y[:] = 1
+        del x
+        assert memory.release() == 0
+    assert y.ctypes.data % memory.ALIGNMENT == 0 and memory.in_use() < used
+    assert (y == 1).all()
+
+
+def test_an_interrupt_in_the_midst_of_a_call_leaves_no_heap_in_disorder(clean_pool, monkeypatch):
+    x, before = memory.empty((BIG,)), memory._heap
+    x[:] = 1
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory._Heap, "insert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            memory.empty((BIG,))
+    assert memory._heap is not before
+    y = memory.empty((BIG,))
+    y[:] = 2
+    assert (x == 1).all() and not before.busy.locked() and not memory._heap.busy.locked()
 
 
 @pytest.mark.parametrize("threshold", [0, memory.THRESHOLD])
