@@ -55,8 +55,10 @@ class FusedConvolution:
         return fold
 
 
-def _activation(node: Node) -> str | None:
+def activation_of(node: Node) -> str | None:
     """What the engine calls an activation that it can apply to a convolution's result."""
+    if node.kind != "call" or node.settings["used"]:
+        return None
     if node.what is Relu:
         return "relu"
     return "relu6" if node.what is Hardtanh and node.inputs[1:] == (0, 6) else None
@@ -102,7 +104,7 @@ def fuse(nodes: list[Node], outputs: list[Value]) -> list[Node]:
                 added, y, at = other, nodes[j].outputs[0], j
                 parts.append(j)
                 j = only_reader(y, at)
-        if j is not None and (name := _activation(nodes[j])) is not None:
+        if j is not None and (name := activation_of(nodes[j])) is not None:
             step.activation, y, at = name, nodes[j].outputs[0], j
             parts.append(j)
         if len(parts) == 1:

@@ -2,6 +2,10 @@
 
 Python is not watched, so a program is only as true as these: the attributes of the modules that the function reaches
 (their numbers and flags, parameters, buffers, children and hooks), and the plain values of its closure and globals.
+
+A module's attributes are many and change by ``Module.__setattr__``, which counts (``utils.hooks.changes``): while the count
+stands still, they are not looked at. What can change without it is looked at each time: parameters, buffers and children, which
+are often put into their dictionaries directly.
 """
 
 from __future__ import annotations
@@ -9,10 +13,13 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable
+from itertools import chain
+from operator import is_
 from typing import Any
 
 from lamina._tensor import Tensor
 from lamina.nn.modules.module import Module
+from lamina.utils.hooks import changes
 
 _PLAIN = (int, float, bool, str, type(None))
 
@@ -26,17 +33,34 @@ class Guards:
     """A check, made of the state that is reachable from a function when it is recorded."""
 
     def __init__(self, function: Any) -> None:
-        self.terms: list[str] = []
+        self.terms: list[str] = []  # looked at before each replay
+        self.counted: list[str] = []  # looked at when modules have changed
+        self.stores: list[Any] = []  # the dictionaries of parameters, buffers and children: their values, and what those were
+        self.content: list[Any] = []
         self.names: dict[str, Any] = {"same": same}
         self.seen: set[int] = set()
+        self.count = changes.n
         self.reach(function, 0)
-        terms = self.terms or ["True"]
-        text = " and \\\n    ".join(terms)
-        self.holds: Callable[[], bool] = eval(compile(f"lambda: (\n    {text})", "<guards>", "eval"), self.names)
+        self.always, self.rest = self._check(self.terms), self._check(self.counted)
+
+    def _check(self, terms: list[str]) -> Callable[[], bool]:
+        text = " and \\\n    ".join(terms or ["True"])
+        return eval(compile(f"lambda: (\n    {text})", "<guards>", "eval"), self.names)
+
+    def holds(self) -> bool:
+        """Whether all is as it was."""
+        if not self.always() or not all(map(is_, chain.from_iterable(self.stores), self.content)):
+            return False
+        now = changes.n
+        if now != self.count:
+            if not self.rest():
+                return False
+            self.count = now
+        return True
 
     def broken(self) -> str:
         """The first term that does not hold, for a message."""
-        for term in self.terms:
+        for term in (*self.terms, *self.counted):
             if not eval(term, self.names):
                 return re.sub(r"\bg\d+", "…", term)
         return ""
@@ -80,10 +104,13 @@ class Guards:
         for store in ("_parameters", "_buffers", "_modules"):
             content = m.__dict__[store]
             s = self._name(content)
-            self.terms.append(f"len({s}) == {len(content)}")
+            self.counted.append(f"{d}.get({store!r}) is {s} and len({s}) == {len(content)}")
+            if content:
+                self.stores.append(content.values())
+                self.content.extend(content.values())
             for key, part in content.items():
                 if store != "_buffers" or part is None or isinstance(part, Tensor):
-                    self.terms.append(f"{s}.get({key!r}) is {self._name(part)}")
+                    self.counted.append(f"{s}.get({key!r}) is {self._name(part)}")
                 if isinstance(part, Tensor):
                     self.terms.append(f"{self._name(part)}._requires is {part._requires}")
                 if store == "_modules" and part is not None:
@@ -91,24 +118,25 @@ class Guards:
         for hooks in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
             registry = m.__dict__.get(hooks)
             if registry is not None:
-                self.terms.append(f"len({self._name(registry)}) == {len(registry)}")
+                self.counted.append(f"len({self._name(registry)}) == {len(registry)}")
         if type(m).__module__.partition(".")[0] != "lamina":
             self.reach(type(m).forward, depth + 1)
 
     def _attributes(self, content: dict, depth: int, name: str | None = None) -> None:
+        """``name`` is that of a module's attributes, changes of which are counted."""
         d = name or self._name(content)
         for key, part in content.items():
             if isinstance(part, _PLAIN) or (isinstance(part, tuple) and all(isinstance(p, _PLAIN) for p in part)):
-                self._plain(f"{d}.get({key!r})", part)
+                self._plain(f"{d}.get({key!r})", part, self.terms if name is None else self.counted)
             elif isinstance(part, (Module, list, types.MethodType)) or callable(part):
                 self.reach(part, depth + 1)
 
-    def _plain(self, place: str, x: Any) -> None:
+    def _plain(self, place: str, x: Any, terms: list[str]) -> None:
         if x is None or x is True or x is False:
-            self.terms.append(f"{place} is {x}")
+            terms.append(f"{place} is {x}")
         else:
             name = self._name(x)
-            self.terms.append(f"({place} is {name} or same({place}, {name}))")
+            terms.append(f"({place} is {name} or same({place}, {name}))")
 
     def _function(self, f: types.FunctionType, depth: int) -> None:
         for cell in f.__closure__ or ():
@@ -129,7 +157,7 @@ class Guards:
 
     def _place(self, place: str, content: Any, depth: int) -> None:
         if isinstance(content, _PLAIN):
-            self._plain(place, content)
+            self._plain(place, content, self.terms)
         elif isinstance(content, Tensor):
             self.terms.append(f"{place} is {self._name(content)}")
         elif not isinstance(content, (types.ModuleType, type)):

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from lamina.autograd.graph import memory_version
+from lamina.compiler.chain import chains
 from lamina.compiler.fuse import fuse
 from lamina.compiler.record import Node, Raw, Value, substitute, values_in
+from lamina.engine import door
 from lamina.engine import kernels as k
+from lamina.engine.onednn import core
 from lamina.ops import activation, linalg, loss, piecewise, pointwise, pooling, reduction, shape
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -125,7 +128,8 @@ def simplify(recorder: Any, nodes: list[Node], after: list[Node], outputs: list[
     left = [n for n in nodes if id(n) in alive]
     if after or any(n.kind == "rule" for n in left):
         return left
-    return fuse(left, outputs)
+    left = fuse(left, outputs)
+    return chains(left, outputs) if door.get_engine() == "auto" and core.available() else left
 
 
 def prepare(source: Any, nodes: list[Node]) -> None:

@@ -246,6 +246,14 @@ class Source:
         rest = f"{other}, {step.activation!r}, {self.bind(step.settings, 's')}, v"
         self.line(f"a{y.number} = {kernel}({self.array(x)}, w, b, {rest})")
 
+    def _chain(self, node: Node) -> None:
+        chained = node.what
+        for v in chained.captured:
+            self.tensor(v)  # under guard
+        chained.plain = steps(chained.nodes, chained.inputs, chained.outputs)
+        targets = "".join(f"a{v.number}, " for v in node.outputs)
+        self.line(f"{targets}= {self.bind(chained, 'chain')}({', '.join(map(self.array, node.inputs))})")
+
     def _draw(self, node: Node) -> None:
         args, kwargs = node.inputs
         text = "".join([f", {self.argument(a)}" for a in args] + [f", {k}={self.argument(v)}" for k, v in kwargs.items()])
@@ -344,6 +352,25 @@ def function(name: str, arguments: list[str], lines: list[str], names: dict[str,
     scope = dict(names)
     exec(compile(text, f"<lamina.compile: {name}>", "exec"), scope)
     return scope[name], text
+
+
+def steps(nodes: list[Node], inputs: list[Value], outputs: list[Value]) -> Any:
+    """Some steps of a program as a function of their own, of arrays."""
+    source = Source()
+    count_uses(nodes, outputs)
+    lower.prepare(source, nodes)
+    for node in nodes:
+        source.step(node)
+    results = [source.array(v) for v in outputs]
+    values = list({v.number: v for node in nodes for v in values_in((node.inputs, node.outputs))}.values())
+    sizes = source.sizes | {v.number: v.array.nbytes for v in values}
+    lines = prologue(source, values)
+    for v in inputs:
+        lines.append(f"a{v.number} = p{v.number}")
+        if v.kind == "input":  # elsewhere a tensor of the caller's
+            lines.append(f"x{v.number} = {'hold_hidden' if v.hidden else 'hold'}(a{v.number}{', False' if v.hidden else ''})")
+    lines = [*release(lines + source.lines, set(results), sizes), f"return ({''.join(r + ', ' for r in results)})"]
+    return function("steps", [f"p{v.number}" for v in inputs], lines, source.names)[0]
 
 
 class Program:

@@ -13,6 +13,15 @@ __all__ = ["RemovableHandle", "unserializable_hook"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+class Changes:
+    """How often modules were changed: attributes set, tensors, children or hooks put in or taken out (by their methods)."""
+
+    n = 0
+
+
+changes = Changes()
+
+
 class RemovableHandle:
     """What registering a hook returns: `remove()` takes the hook away; as a context manager, so does leaving it.
 
@@ -30,11 +39,13 @@ class RemovableHandle:
         self.hooks_dict_ref: Any = weakref.ref(hooks_dict)
         self.id = RemovableHandle.next_id
         RemovableHandle.next_id += 1
+        changes.n += 1
         extras = extra_dict if isinstance(extra_dict, list) else [] if extra_dict is None else [extra_dict]
         self.extra_dict_ref: tuple[Any, ...] = tuple(weakref.ref(d) for d in extras)
 
     def remove(self) -> None:
         """Take the hook away; a second call does nothing."""
+        changes.n += 1
         for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
             registry = ref()
             if registry is not None:

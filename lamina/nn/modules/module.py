@@ -28,6 +28,7 @@ from lamina.nn.modules._hooks import (  # noqa: F401  # the global hooks are rea
 from lamina.nn.modules._state import StateMethods
 from lamina.nn.parameter import Buffer, Parameter
 from lamina.utils._objects import typename
+from lamina.utils.hooks import changes
 
 __all__ = ["Module"]
 
@@ -159,6 +160,7 @@ class Module(HookMethods, StateMethods):
             TypeError: `name` is no string or `tensor` no tensor.
             KeyError: the name is empty, has a dot in it, or is taken by another attribute.
         """
+        changes.n += 1
         if "_buffers" not in self.__dict__:
             raise AttributeError("cannot assign buffer before Module.__init__() call")
         self._check_name(name, "buffer", self._buffers)
@@ -178,6 +180,7 @@ class Module(HookMethods, StateMethods):
             KeyError: the name is empty, has a dot in it, or is taken by another attribute.
             ValueError: `param` is the result of a differentiable operation.
         """
+        changes.n += 1
         if "_parameters" not in self.__dict__:
             raise AttributeError("cannot assign parameter before Module.__init__() call")
         self._check_name(name, "parameter", self._parameters)
@@ -202,6 +205,7 @@ class Module(HookMethods, StateMethods):
             TypeError: `name` is no string or `module` no Module.
             KeyError: the name is empty, has a dot in it, or is taken by another attribute.
         """
+        changes.n += 1
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{typename(module)} is not a Module subclass")
         self._check_name(name, "module", self._modules)
@@ -233,6 +237,7 @@ class Module(HookMethods, StateMethods):
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.n += 1
         attributes = self.__dict__
         parameters = attributes.get("_parameters")
         if isinstance(value, Parameter):
@@ -297,6 +302,7 @@ class Module(HookMethods, StateMethods):
             )
 
     def __delattr__(self, name: str) -> None:
+        changes.n += 1
         if name in self._parameters:
             del self._parameters[name]
         elif name in self._buffers:

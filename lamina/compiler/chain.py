@@ -1,0 +1,277 @@
+"""Chains: stretches of a program without gradients that the engine takes as one call.
+
+Convolutions with what follows them (batch norm, addition, relu, pooling, linear layers) are said to the engine step by
+step (``engine/onednn/chain.py``). The chain is kept together with its weights, folded and in the layouts that the engine wants,
+while their counts of writes stay what they are.
+
+The engine's quickest relu and maxima lose NaN. Nothing can become NaN while the inputs keep within a bound that follows from
+the weights; that is looked at in every call, and for other numbers the steps run one by one, as they do while somebody
+observes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lamina.compiler.fuse import F32, FusedConvolution, activation_of
+from lamina.compiler.record import Node, Value, values_in
+from lamina.engine import kernels
+from lamina.engine.door import detours
+from lamina.engine.onednn import abi, core, pooling
+from lamina.engine.onednn.chain import Chain, Slot, Unfit
+from lamina.ops import conv, linalg, piecewise, pointwise, shape
+from lamina.ops import pooling as pools
+
+ndarray = np.ndarray
+FEW = 4096  # numbers up to which a product with itself tells soonest whether an array keeps within a bound
+
+
+class Chained:
+    """A stretch as a function of arrays."""
+
+    def __init__(self, sole: dict[int, Node]) -> None:
+        self.sole = sole  # by number of a value: the one step that reads it
+        self.chain = Chain()
+        self.nodes: list[Node] = []
+        self.slots: dict[int, Slot] = {}
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
+        self.weighing: list[Callable[[], list[ndarray]]] = []  # what gives the weights of each step
+        self.sources: list[Any] = []  # the tensors that weights are made of
+        self.captured: list[Value] = []
+        self.cut: set[int] = set()  # values that an activation was applied to already
+        self.plain: Any = None  # the steps one by one; set when the program is written
+        self.state: tuple[list[Any], float, Any] = [], -1.0, None  # versions of the sources, bound, what runs
+
+    # -- while it is made ------------------------------------------------------------------------------------------
+
+    def take(self, node: Node) -> bool:
+        """Add a step, if it can be one."""
+        say = _SAID.get(node.kind if node.kind == "fused" else node.what)
+        if say is None or node.kind == "call" and (node.settings["used"] or not node.settings["single"]):
+            return False
+        values = list(values_in((node.inputs, node.outputs)))
+        if any(v.array.dtype != F32 or not v.array.size for v in values):
+            return False
+        if not self.nodes and say is not _fused and say is not _convolution:
+            return False
+        try:
+            slot = say(self, node)
+        except Unfit:
+            return False
+        (out,) = values_in(node.outputs)
+        if out.number in self.slots and self.slots[out.number] is not slot:
+            return False
+        self.slots[out.number] = slot
+        self.nodes.append(node)
+        return True
+
+    def slot(self, v: Value) -> Slot:
+        """The slot of a value; one that comes from outside becomes an input."""
+        found = self.slots.get(v.number)
+        if found is None:
+            found = self.slots[v.number] = self.chain.input(v.array.shape, v.array.strides)
+            self.inputs.append(v)
+        return found
+
+    def weights(self, values: list[Value | None], give: Callable[[], list[ndarray]]) -> None:
+        """Note which tensors the weights of a step are made of, and how."""
+        self.weighing.append(give)
+        present = [v for v in values if v is not None]
+        self.captured += present
+        self.sources += [v.tensor for v in present]
+
+    def close(self, read: set[int]) -> Node | None:
+        """The stretch as one step of the program, if it is worth it; ``read`` are the values that others read."""
+        made = [v for n in self.nodes for v in values_in(n.outputs)]
+        self.outputs = [v for v in made if v.number in read]
+        if len(self.nodes) < 2 or not self.outputs:
+            return None
+        try:
+            for v in self.outputs:
+                self.chain.output(self.slots[v.number])
+                v.hidden = v.hidden or v.array.ndim > 2
+        except Unfit:
+            return None
+        return Node("chain", self, tuple(self.inputs), tuple(self.outputs))
+
+    # -- in use ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, *arrays: ndarray) -> tuple[ndarray, ...]:
+        versions, limit, run = self.state
+        now = [0 if (w := t._writes) is None else w.n if w.watched else None for t in self.sources]  # memory_version of each
+        if now != versions:
+            limit, run = self._renew(now)
+        if limit > 0 and not detours:
+            for a, (_, strides) in zip(arrays, self.chain.inputs, strict=True):
+                if a.strides != strides or core.address(a) & 3 or not _within(a, limit):
+                    return self.plain(*arrays)
+            return run(*arrays)
+        return self.plain(*arrays)
+
+    def _renew(self, versions: list[Any]) -> tuple[float, Any]:
+        """The bound and the function for the weights as they are now; kept where writes to them are counted."""
+        limit, run = -1.0, None
+        if None not in versions:
+            weights = [w for give in self.weighing for w in give()]
+            limit = self.chain.bound(weights)
+            if limit > 0:
+                run = self.chain.ready(weights)
+        self.state = versions, limit, run
+        return limit, run
+
+
+def _within(a: ndarray, limit: float) -> bool:
+    """Whether all numbers are of at most this size; not so if one is NaN."""
+    if a.size <= FEW and a.flags.c_contiguous:
+        flat = a.ravel()
+        return bool(flat.dot(flat) <= limit)  # a sum of squares bounds each of them: |x| <= max(1, x²)
+    return bool(np.maximum.reduce(a, axis=None) <= limit and np.minimum.reduce(a, axis=None) >= -limit)
+
+
+def chains(nodes: list[Node], outputs: list[Value]) -> list[Node]:
+    """The steps of a program without gradients, stretches of them as one."""
+    result: list[Node] = []
+    groups: list[Chained | Node] = []
+    readers: dict[int, list[Node]] = {}
+    for node in nodes:
+        for v in values_in(node.inputs):
+            readers.setdefault(v.number, []).append(node)
+    final = {v.number for v in outputs}
+    sole = {number: found[0] for number, found in readers.items() if len(found) == 1 and number not in final}
+    current = Chained(sole)
+    for node in nodes:
+        if current.take(node):
+            continue
+        if current.nodes:
+            groups.append(current)
+            current = Chained(sole)
+            if current.take(node):
+                continue
+        groups.append(node)
+        current = Chained(sole)
+    if current.nodes:
+        groups.append(current)
+    for i, group in enumerate(groups):
+        if isinstance(group, Node):
+            result.append(group)
+            continue
+        others = [n for j, g in enumerate(groups) if j != i for n in ([g] if isinstance(g, Node) else g.nodes)]
+        read = {v.number for v in values_in((outputs, *(n.inputs for n in others)))}
+        step = group.close(read)
+        result += group.nodes if step is None else [step]
+    return result
+
+
+# -- how each step is said -----------------------------------------------------------------------------------------
+
+
+def _convolve(chained: Chained, x: Value, step: Any, added: Value | None) -> Slot:
+    weight, bias, normed = step.weight, step.bias, step.normed
+    values = [weight, bias, *(normed or ())[:4]]
+    if any(v is not None and v.kind != "captured" for v in values):
+        raise Unfit
+    fold = step.folding()
+    w, b, _ = fold()
+    y = chained.chain.conv(
+        chained.slot(x), w, b, step.settings, step.activation, None if added is None else chained.slot(added)
+    )
+
+    def give() -> list[ndarray]:
+        w, b, _ = fold()
+        return [w] if b is None else [w, b]
+
+    chained.weights(values, give)
+    return y
+
+
+def _fused(chained: Chained, node: Node) -> Slot:
+    x, added = node.inputs
+    return _convolve(chained, x, node.what, added)
+
+
+def _convolution(chained: Chained, node: Node) -> Slot:
+    return _convolve(chained, node.inputs[0], FusedConvolution(node), None)
+
+
+def _linear(chained: Chained, node: Node) -> Slot:
+    x, weight, bias = node.inputs
+    values = [weight, bias]
+    if x.array.ndim != 2 or any(v is not None and v.kind != "captured" for v in values):
+        raise Unfit
+    # The activation is taken along. Should its own step end up outside of this chain, that changes nothing more.
+    (out,) = values_in(node.outputs)
+    follower = chained.sole.get(out.number)
+    activation = None if follower is None else activation_of(follower)
+    y = chained.chain.linear(chained.slot(x), weight.array, bias and bias.array, activation)
+    if activation is not None:
+        chained.cut.add(out.number)
+    chained.weights(values, lambda: [v.tensor._a for v in values if v is not None])
+    return y
+
+
+def _max_pool(chained: Chained, node: Node) -> Slot:
+    x, kernel, stride, padding, dilation, size, with_indices = node.inputs
+    if with_indices or max(dilation) > 1 or x.array.ndim < 4:
+        raise Unfit
+    return chained.chain.pool(chained.slot(x), abi.POOLING_MAX, size, kernel, stride, padding)
+
+
+def _avg_pool(chained: Chained, node: Node) -> Slot:
+    x, kernel, stride, padding, size, include, divisor = node.inputs
+    window = kernel, stride, padding
+    algorithm = pooling._mean(x.array.shape[2:], window, size, include, bool(divisor))
+    if algorithm is None or x.array.ndim < 4:
+        raise Unfit
+    scale = np.prod(kernel) / divisor if divisor else 1.0
+    return chained.chain.pool(chained.slot(x), algorithm, size, *window, float(scale))
+
+
+def _adaptive_avg_pool(chained: Chained, node: Node) -> Slot:
+    x, size = node.inputs
+    spatial = x.array.shape[2:]
+    if x.array.ndim < 4 or any(n % m for n, m in zip(spatial, size, strict=True)):
+        raise Unfit
+    kernel = tuple(n // m for n, m in zip(spatial, size, strict=True))
+    return chained.chain.pool(chained.slot(x), abi.POOLING_AVG_EXCLUDE_PADDING, size, kernel, kernel, (0,) * len(size))
+
+
+def _cut(chained: Chained, node: Node) -> Slot:
+    name, x = activation_of(node), node.inputs[0]
+    if name is None:
+        raise Unfit
+    return chained.slots[x.number] if x.number in chained.cut else chained.chain.cut(chained.slot(x), name)
+
+
+def _add(chained: Chained, node: Node) -> Slot:
+    x, y = node.inputs
+    if not isinstance(x, Value) or not isinstance(y, Value) or x is y:
+        raise Unfit
+    return chained.chain.add(chained.slot(x), chained.slot(y))
+
+
+def _view(chained: Chained, node: Node) -> Slot:
+    (out,) = values_in(node.outputs)
+    return chained.chain.flat(chained.slot(node.inputs[0]), out.array.shape)
+
+
+def _contiguous(chained: Chained, node: Node) -> Slot:
+    args, settings = node.inputs
+    if len(args) != 1 or settings:
+        raise Unfit
+    (x,) = values_in(args)
+    return chained.chain.flat(chained.slot(x), x.array.shape)
+
+
+_SAID: dict[Any, Callable[[Chained, Node], Slot]] = {
+    "fused": _fused, conv.Convolution: _convolution, linalg.Linear: _linear, pools.MaxPool: _max_pool, pools.AvgPool: _avg_pool,
+    pools.AdaptiveAvgPool: _adaptive_avg_pool, piecewise.Relu: _cut, piecewise.Hardtanh: _cut, pointwise.Add: _add,
+    shape.View: _view, shape.Squeeze: _view, shape.Unsqueeze: _view,
+    kernels.contiguous: _contiguous,
+}  # fmt: skip
+
+
+__all__ = ["Chained", "chains"]

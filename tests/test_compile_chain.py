@@ -1,0 +1,278 @@
+"""Chains: networks in use, compiled, whose layers the engine takes as one call, against the same networks run eagerly."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lamina
+from lamina import nn
+from lamina.compiler.chain import Chained
+from lamina.engine import usage
+from lamina.engine.onednn import core
+
+pytestmark = pytest.mark.skipif(
+    lamina.engine.get_engine() == "reference" or not core.available(), reason="the run is forced to the reference engine"
+)
+
+
+def chained(compiled) -> list[Chained]:
+    """The chains of a compiled network's programs."""
+    entries = [e for found in compiled._compiled.entries.values() for e in found]
+    names = [x for e in entries for x in e.program.forward.__globals__.values()]
+    return [x for x in names if isinstance(x, Chained)]
+
+
+def used(compiled) -> bool:
+    """Whether a chain is there and has run as one."""
+    return any(c.state[1] > 0 for c in chained(compiled))
+
+
+def close(one, other, digits=2e-6):
+    one, other = one.numpy(), other.numpy()
+    assert one.shape == other.shape
+    assert np.array_equal(np.isnan(one), np.isnan(other))
+    scale = np.abs(other[np.isfinite(other)]).max(initial=1e-30)
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=digits * scale)
+
+
+def network(*layers) -> nn.Module:
+    lamina.manual_seed(3)
+    net = nn.Sequential(*layers)
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.uniform_(m.running_mean, -0.5, 0.5)
+            nn.init.uniform_(m.running_var, 0.5, 2.0)
+            nn.init.uniform_(m.weight, -1, 1)
+            nn.init.uniform_(m.bias, -1, 1)
+    return net.eval()
+
+
+class Residual(nn.Module):
+    """relu(x + f(x)), or without the relu."""
+
+    def __init__(self, inner: nn.Module, relu: bool = True) -> None:
+        super().__init__()
+        self.inner, self.relu = inner, relu
+
+    def forward(self, x):
+        y = x + self.inner(x)
+        return lamina.relu(y) if self.relu else y
+
+
+NETWORKS = {
+    "conv, pool, linear": lambda: network(
+        nn.Conv2d(3, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 3), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(144, 20), nn.ReLU(), nn.Linear(20, 4),
+    ),
+    "batch norm, relu6, depthwise": lambda: network(
+        nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False),
+        nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 16, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    ),
+    "residual": lambda: network(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(),
+        Residual(nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))),
+        Residual(nn.Conv2d(8, 8, 1), relu=False), nn.MaxPool2d(3, 2, 1),
+    ),
+    "large 3x3": lambda: network(nn.Conv2d(3, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.ReLU()),
+    "narrow groups": lambda: network(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1, groups=8), nn.ReLU6(), nn.MaxPool2d(2),
+    ),
+    "three dimensions": lambda: network(
+        nn.Unflatten(2, (4, 4)), nn.Conv3d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool3d(2), nn.Conv3d(8, 4, 1),
+        nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2),
+    ),
+    "pools with padding": lambda: network(
+        nn.Conv2d(3, 8, 3), nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        nn.AvgPool2d(2, divisor_override=3),
+    ),
+}  # fmt: skip
+
+
+def images(batch: int = 2, seed: int = 0):
+    g = lamina.Generator()
+    g.manual_seed(seed)
+    return lamina.randn(batch, 3, 16, 16, generator=g)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_a_chain_computes_what_its_layers_do(name, batch):
+    net = NETWORKS[name]()
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        compiled(images(batch, 1))
+        for seed in (2, 3):
+            x = images(batch, seed)
+            close(compiled(x), net(x))
+            close(compiled(x * 100), net(x * 100))
+    assert used(compiled)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38, -1e30])
+def test_what_is_not_a_number_stays_so(name, bad):
+    net = NETWORKS[name]()
+    compiled = lamina.compile(net)
+    x = images()
+    with lamina.no_grad():
+        compiled(x)
+        x[1, 1, 3, 5] = bad
+        close(compiled(x), net(x))
+        close(compiled(images()), net(images()))
+
+
+def test_bad_weights_are_not_chained():
+    net = NETWORKS["conv, pool, linear"]()
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        compiled(images())
+        net[3].bias[2] = float("nan")
+        close(compiled(images()), net(images()))
+        assert not used(compiled)
+        net[3].bias[2] = 0.5
+        close(compiled(images()), net(images()))
+        assert used(compiled)
+
+
+def test_weights_that_change_are_seen():
+    net = NETWORKS["batch norm, relu6, depthwise"]()
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        compiled(images())
+        for p in [*net.parameters(), *(b for b in net.buffers() if b.dtype == lamina.float32)]:
+            p.mul_(1.5)
+            close(compiled(images()), net(images()))
+        assert used(compiled)
+        net[0].weight.numpy()[...] *= 2  # seen by nobody, so nothing may be kept from here on
+        close(compiled(images()), net(images()))
+        net[0].weight.numpy()[...] *= 2
+        close(compiled(images()), net(images()))
+        net[2] = nn.ReLU()
+        close(compiled(images()), net(images()))
+
+
+def test_results_belong_to_the_caller():
+    net = NETWORKS["residual"]()
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        compiled(images())
+        first = compiled(images(seed=1))
+        kept = first.clone()
+        compiled(images(seed=2))
+        close(first, kept, 0)
+        first.zero_()
+        close(compiled(images(seed=1)), kept)
+
+
+def test_other_memory_orders_and_parts():
+    net = NETWORKS["residual"]()
+    compiled = lamina.compile(net)
+    x = images(4)
+    forms = [x, x.contiguous(memory_format=lamina.channels_last), x[1:3], x.transpose(2, 3), x[:, :, ::2], x[:, :, :, 3:]]
+    with lamina.no_grad():
+        for _ in range(2):
+            for form in forms:
+                close(compiled(form), net(form))
+        odd = np.frombuffer(b"\0" + x.numpy().tobytes(), np.uint8)[1:].view(np.float32).reshape(x.shape)
+        close(compiled(lamina.from_numpy(odd.copy())), net(x))
+
+
+def test_several_results_and_values_from_outside():
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def call(x, z):
+        y = lamina.relu(conv(x))
+        pooled = nn.functional.max_pool2d(y + z, 2)
+        return y, pooled, pooled.flatten(1)
+
+    compiled = lamina.compile(call)
+    with lamina.no_grad():
+        compiled(images(), images(seed=1))
+        for one, other in zip(compiled(images(seed=2), images(seed=3)), call(images(seed=2), images(seed=3)), strict=True):
+            close(one, other)
+
+
+def test_many_threads_at_once():
+    net = NETWORKS["conv, pool, linear"]()
+    compiled = lamina.compile(net)
+    inputs = [images(2, seed) for seed in range(8)]
+    wrong = []
+    with lamina.no_grad():
+        compiled(inputs[0])
+        expected = [net(x) for x in inputs]
+
+    def work(i):
+        with lamina.no_grad():
+            for _ in range(30):
+                if not np.allclose(compiled(inputs[i]).numpy(), expected[i].numpy(), rtol=1e-4, atol=1e-6):
+                    wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_observers_see_every_kernel():
+    net = NETWORKS["conv, pool, linear"]()
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        compiled(images())
+        compiled(images())
+        assert used(compiled)
+        seen = []
+        with lamina.engine.observe(lambda kernel, *_: seen.append(kernel.name)), usage():
+            close(compiled(images()), net(images()))
+    assert "conv_fused" in seen and "max_pool" in seen
+
+
+def test_no_chain_where_gradients_are_wanted():
+    net = NETWORKS["conv, pool, linear"]()
+    compiled = lamina.compile(net)
+    x = images()
+    compiled(x).sum().backward()
+    gradients = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    net(x).sum().backward()
+    for p, g in zip(net.parameters(), gradients, strict=True):
+        close(p.grad, g, 1e-5)
+    assert not chained(compiled)
+
+
+LAYERS = st.sampled_from(["conv3", "conv1", "stride", "depthwise", "norm", "relu", "relu6", "max", "avg", "residual", "identity"])
+
+
+def layer(kind: str, channels: int) -> nn.Module:
+    return {
+        "conv3": lambda: nn.Conv2d(channels, channels, 3, padding=1),
+        "conv1": lambda: nn.Conv2d(channels, channels, 1, bias=False),
+        "stride": lambda: nn.Conv2d(channels, channels, 3, 2, 1),
+        "depthwise": lambda: nn.Conv2d(channels, channels, 3, padding=1, groups=channels),
+        "norm": lambda: nn.BatchNorm2d(channels),
+        "relu": lambda: nn.ReLU(),
+        "relu6": lambda: nn.ReLU6(inplace=True),
+        "max": lambda: nn.MaxPool2d(2, 1),
+        "avg": lambda: nn.AvgPool2d(2, 1),
+        "residual": lambda: Residual(nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())),
+        "identity": lambda: nn.Identity(),
+    }[kind]()
+
+
+@settings(max_examples=40, deadline=None)
+@given(kinds=st.lists(LAYERS, min_size=1, max_size=8), channels=st.sampled_from([1, 3, 8, 12]), batch=st.integers(1, 3))
+def test_any_row_of_layers(kinds, channels, batch):
+    lamina.manual_seed(0)
+    net = network(nn.Conv2d(3, channels, 3, padding=1), *(layer(kind, channels) for kind in kinds))
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        x, other = images(batch, 1), images(batch, 2)
+        x, other = nn.functional.pad(x, [4] * 4), nn.functional.pad(other, [4] * 4)
+        compiled(x)
+        close(compiled(other), net(other), 1e-5)
