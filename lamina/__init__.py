@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lamina import _dtypes, _typed, autograd, engine, ops
-from lamina._config import get_num_threads, set_num_threads, show_config
+from lamina import _dtypes, _index, autograd, engine, ops
 from lamina._dtypes import (
     Size,
     bfloat16,
@@ -53,22 +51,9 @@ from lamina._dtypes import (
     uint32,
     uint64,
 )  # fmt: skip
-from lamina._formatting import set_printoptions
+from lamina._later import later
 from lamina._settings import *  # noqa: F403  # what is accepted and has no effect
-from lamina._sparse import sparse_coo_tensor
 from lamina._tensor import Tensor
-from lamina.amp.autocast_mode import (
-    autocast,
-    clear_autocast_cache,
-    get_autocast_cpu_dtype,
-    get_autocast_dtype,
-    get_autocast_gpu_dtype,
-    is_autocast_cache_enabled,
-    is_autocast_cpu_enabled,
-    is_autocast_enabled,
-    set_autocast_cache_enabled,
-    set_autocast_dtype,
-)  # fmt: skip
 from lamina.autograd import (
     enable_grad,
     inference_mode,
@@ -77,34 +62,67 @@ from lamina.autograd import (
     no_grad,
     set_grad_enabled,
 )  # fmt: skip
-from lamina.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
-from lamina.compiler import compile
 from lamina.engine import memory
-from lamina.ops import *  # noqa: F403  # the functions of the families, by their tables
-from lamina.ops.torch_names import _assert, embedding
 from lamina.random import Generator, default_generator
 from lamina.version import __version__
 
-from lamina import amp, cpu, fft, linalg, signal, special, nn, func, optim, random, serialization, utils  # isort: skip  # they build on the names above
-from lamina._vmap import vmap  # isort: skip
-from lamina.storage import TypedStorage, UntypedStorage  # isort: skip
-from lamina.serialization import load, save  # isort: skip
-from lamina.utils._objects import typename  # isort: skip
-from lamina.utils._summary import summary  # isort: skip
+from lamina import nn, random, utils  # isort: skip  # they build on the names above
 
-e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
+if TYPE_CHECKING:  # imported when asked for
+    from lamina import amp, compiler, cpu, fft, func, linalg, optim, serialization, signal, special, storage
+    from lamina._config import get_num_threads, set_num_threads, show_config
+    from lamina._formatting import set_printoptions
+    from lamina._sparse import sparse_coo_tensor
+    from lamina._typed import (
+        BFloat16Tensor,
+        BoolTensor,
+        ByteTensor,
+        CharTensor,
+        DoubleTensor,
+        FloatTensor,
+        HalfTensor,
+        IntTensor,
+        LongTensor,
+        ShortTensor,
+    )  # fmt: skip
+    from lamina._vmap import vmap
+    from lamina.amp.autocast_mode import (
+        autocast,
+        clear_autocast_cache,
+        get_autocast_cpu_dtype,
+        get_autocast_dtype,
+        get_autocast_gpu_dtype,
+        is_autocast_cache_enabled,
+        is_autocast_cpu_enabled,
+        is_autocast_enabled,
+        set_autocast_cache_enabled,
+        set_autocast_dtype,
+    )  # fmt: skip
+    from lamina.autograd.anomaly import is_anomaly_check_nan_enabled, is_anomaly_enabled, set_anomaly_enabled
+    from lamina.compiler import compile
+    from lamina.futures import Future
+    from lamina.ops.torch_names import _assert, embedding
+    from lamina.serialization import load, save
+    from lamina.storage import TypedStorage, UntypedStorage
+    from lamina.utils._objects import typename
+    from lamina.utils._summary import summary
 
-globals().update(_typed.TYPES)
-
-_LATER = (  # looked at when a script asks: most of it brings much along, or is not here
+_FAR = (  # modules that no type checker has to follow: most bring much along, or are not here
     "__config__", "_dynamo", "accelerator", "ao", "backends", "cuda", "distributed", "distributions", "futures", "fx", "hub",
     "jit", "mps", "multiprocessing", "onnx", "profiler", "return_types", "testing", "types", "xpu",
 )  # fmt: skip
-
+_late, _names = later(globals(), _FAR)
+e, inf, nan, pi, newaxis = _dtypes.E, _dtypes.INF, _dtypes.NAN, _dtypes.PI, None
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return importlib.import_module(f"lamina.{name}")
-    if name == "Future":
-        return importlib.import_module("lamina.futures").Future
-    raise AttributeError(f"module 'lamina' has no attribute {name!r}")
+    globals()[name] = value = ops.FUNCTIONS[name] if name in ops.FUNCTIONS else _late(name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*_names(), *ops.FUNCTIONS})
+
+
+_modules = {name for name, value in globals().items() if isinstance(value, type(nn))}
+_modules.update(_FAR, _index.LATER["lamina"]["lamina"].split())
+__all__ = sorted({n for n in __dir__() if n[0] != "_"} - _modules - {"Any", "TYPE_CHECKING", "annotations", "later"})  # noqa: PLE0605

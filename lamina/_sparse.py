@@ -15,7 +15,6 @@ from lamina._dtypes import BY_NUMPY, Size, sparse_coo, to_numpy
 from lamina._tensor import Tensor
 from lamina.autograd.graph import wrap
 from lamina.engine import kernels as k
-from lamina.ops import embedding
 
 __all__ = ["SparseTensor", "sparse_coo_tensor"]
 
@@ -359,6 +358,3 @@ def masked(x: Tensor, mask: Any) -> SparseTensor:
             f"sparse_mask(): operands have incompatible sizes; self has size {list(x.shape)} but mask has size {list(mask.shape)}"
         )
     return SparseTensor(mask._places.copy(), x._a[tuple(mask._places)], mask._size, mask._distinct)
-
-
-embedding.set_sparse_type(SparseTensor)

@@ -758,6 +758,19 @@ def _augmented(name: str, function: Any) -> Any:
     return operator
 
 
+class _Unread:
+    """A method whose family has not been read: asked for, it reads it and gives its place to the function."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, t: Any, kind: Any = None) -> Any:
+        name = self.name
+        function = ops.METHODS[name] if name in ops.METHODS else inplace(ops.INPLACE[name[:-1]], name)
+        setattr(Tensor, name, function)
+        return function if t is None else function.__get__(t, kind)
+
+
 def _fill_in() -> None:
     """Give the class its operators and the methods that the operations' tables name."""
     p = pointwise
@@ -766,10 +779,8 @@ def _fill_in() -> None:
         "add": p.add, "sub": p.sub, "mul": p.mul, "truediv": p.div, "floordiv": p.floor_divide, "mod": p.remainder,
         "and": p.bitwise_and,
         "or": p.bitwise_or, "xor": p.bitwise_xor, "lshift": p.bitwise_left_shift, "rshift": p.bitwise_right_shift,
-        "matmul": ops.METHODS.get("matmul"),
+        "matmul": linalg.matmul,
     }.items():  # fmt: skip
-        if function is None:
-            continue
         setattr(Tensor, f"__{name}__", _binary(direct.get(name), function) if name != "matmul" else _matmul)
         if name in ("add", "mul", "and", "or", "xor"):
             setattr(Tensor, f"__r{name}__", _binary(direct.get(name), function))
@@ -779,12 +790,9 @@ def _fill_in() -> None:
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{name}__", express.test(getattr(kernels, name), _comparison(getattr(p, name), name)))
     Tensor.__hash__ = object.__hash__  # type: ignore[assignment, method-assign]  # setting __eq__ does not unset it, but let it be seen
-    for name, function in ops.METHODS.items():
+    for name in (*ops.METHODS, *(f"{name}_" for name in ops.INPLACE)):
         if name not in Tensor.__dict__:
-            setattr(Tensor, name, function)
-    for name, function in ops.INPLACE.items():
-        if name + "_" not in Tensor.__dict__:
-            setattr(Tensor, name + "_", inplace(function, name + "_"))
+            setattr(Tensor, name, _Unread(name))
     for name in (
         "double",
         "float",

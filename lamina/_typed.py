@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,3 +49,8 @@ TYPES: dict[str, Any] = {
     for dtype, name in SCALAR_NAME.items()
     if name in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 }
+globals().update(TYPES)
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

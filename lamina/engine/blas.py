@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fnmatch
 import os
 import sys
 import threading
 from contextlib import AbstractContextManager
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -107,7 +107,8 @@ def _libraries() -> list[ctypes.PyDLL]:
     """Handles through which the BLAS that NumPy has loaded can be asked (nothing new is loaded)."""
     paths = [np.linalg._umath_linalg.__file__]      # its handle also finds the symbols of what it depends on
     if sys.platform == "win32":                     # except there
-        paths = [str(p) for p in (Path(np.__file__).parent.parent / "numpy.libs").glob("*openblas*.dll")]
+        folder = os.path.join(os.path.dirname(os.path.dirname(np.__file__)), "numpy.libs")
+        paths = [entry.path for entry in os.scandir(folder) if fnmatch.fnmatch(entry.name, "*openblas*.dll")]
     found = []
     for path in paths:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -77,12 +78,15 @@ def quietly(function: Callable[..., Any], *args: Any) -> Any:
 class Kernel:
     """One engine operation with its two forms and its counts."""
 
-    __slots__ = ("name", "reference", "fast", "fast_from", "min_size", "fast_calls", "declined", "reference_calls")
+    __slots__ = ("name", "files", "reference", "fast", "fast_from", "min_size", "fast_calls", "declined", "reference_calls")
 
-    def __init__(self, name: str, reference: Callable[..., Any], fast: Callable[..., Any] | None = None) -> None:
-        self.name, self.reference, self.fast = name, reference, fast
-        self.fast_from: int = getattr(fast, "min_size", 0) if fast is not None else NEVER
-        self.min_size = self.fast_from
+    reference: Callable[..., Any]
+    fast: Callable[..., Any] | None
+    fast_from: int  # where the fast form is quicker: arrays of so many numbers and more
+    min_size: int  # where it runs, by the engine in force
+
+    def __init__(self, name: str, reference: str, fast: str | None) -> None:
+        self.name, self.files = name, (reference, fast)
         self.fast_calls = self.declined = self.reference_calls = 0
 
     def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -105,16 +109,40 @@ class Kernel:
         return f"<kernel {self.name}: {self.fast_calls} fast, {self.reference_calls} reference, {self.declined} declined>"
 
 
+class Unread(Kernel):
+    """A kernel whose forms nobody has asked for: the files that hold them are read then, and it becomes a plain kernel."""
+
+    __slots__ = ()
+
+    def __getattr__(self, form: str) -> Any:  # only reached for what is not set yet
+        if form not in ("reference", "fast", "fast_from", "min_size"):
+            raise AttributeError(f"a kernel has no {form!r}")
+        reference, fast = self.files
+        self.reference = getattr(_read("reference", reference), self.name)
+        if form == "reference":  # the lanes of few numbers bind it, and may never need the other
+            return self.reference
+        self.fast = getattr(_read("onednn", fast), self.name) if fast else None
+        self.fast_from = self.fast.min_size if fast else NEVER  # type: ignore[union-attr]
+        self.min_size = _THRESHOLDS[_engine](self)
+        self.__class__ = Kernel  # type: ignore[assignment]
+        return getattr(self, form)
+
+
+def _read(folder: str, file: str) -> Any:
+    return importlib.import_module(f"lamina.engine.{folder}.{file}")
+
+
 class Kernels:
     """All kernels by name, as attributes."""
 
     def __init__(self) -> None:
         self._all: dict[str, Kernel] = {}
 
-    def register(self, name: str, reference: Callable[..., Any], fast: Callable[..., Any] | None) -> None:
+    def register(self, name: str, reference: str, fast: str | None) -> None:
+        """Have a kernel by the names of the files that hold its forms."""
         if name in self._all:
             raise ValueError(f"two reference kernels are named {name!r}")
-        self._all[name] = kernel = Kernel(name, reference, fast)
+        self._all[name] = kernel = Unread(name, reference, fast)
         setattr(self, name, kernel)
 
     def __getattr__(self, name: str) -> Any:  # only reached for a name that is not there
@@ -126,16 +154,20 @@ class Kernels:
 
 kernels = Kernels()
 
+_THRESHOLDS: dict[str, Callable[[Kernel], int]] = {
+    "auto": lambda k: k.fast_from, "onednn": lambda k: 0 if k.fast else NEVER, "reference": lambda k: NEVER,
+}  # fmt: skip
+
 
 def set_engine(name: str) -> None:
     """Use ``"auto"`` (oneDNN where it is faster, NumPy elsewhere), ``"onednn"`` (wherever oneDNN can) or ``"reference"``."""
-    thresholds = {"auto": lambda k: k.fast_from, "onednn": lambda k: 0 if k.fast else NEVER, "reference": lambda k: NEVER}
-    if name not in thresholds:
-        raise ValueError(f"engine must be one of {', '.join(thresholds)}, but got {name!r}")
+    if name not in _THRESHOLDS:
+        raise ValueError(f"engine must be one of {', '.join(_THRESHOLDS)}, but got {name!r}")
     global _engine
     _engine = name
     for kernel in kernels:
-        kernel.min_size = thresholds[name](kernel)
+        if type(kernel) is Kernel:  # the others look at it when they are read
+            kernel.min_size = _THRESHOLDS[name](kernel)
 
 
 def get_engine() -> str:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lamina import ops
 
-globals().update(ops.NN_FUNCTIONS)
 __all__ = sorted(ops.NN_FUNCTIONS)  # noqa: PLE0605
 
-if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any: ...
+def __getattr__(name: str) -> Any:
+    if name not in ops.NN_FUNCTIONS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = function = ops.NN_FUNCTIONS[name]
+    return function
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

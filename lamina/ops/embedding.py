@@ -35,27 +35,20 @@ class Embedding(Op):
         return _table_gradient(grad, index, rows, padding, by_frequency, ctx.sparse), None, None, None, None
 
 
-_Sparse: Any = None  # lamina._sparse.SparseTensor, once that is imported
-
-
-def set_sparse_type(kind: type) -> None:
-    """Name the class of sparse gradients (``lamina._sparse`` calls this once)."""
-    global _Sparse
-    _Sparse = kind
-
-
 def _table_gradient(grad: Any, index: Any, rows: int, padding: int, by_frequency: bool, sparse: bool) -> Any:
     """The rows of g added where they came from; or just those rows, unless this is to be differentiated again."""
     if not sparse or mode.enabled:
         return EmbeddingBackward.apply(grad, index, rows, padding, by_frequency)
     if by_frequency:
         raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
+    from lamina._sparse import SparseTensor  # which is made of tensors, and few want it
+
     width = grad._a.shape[-1]
     places = index._a.reshape(-1)
     values = grad._a.reshape(places.size, width)
     if padding >= 0 and not (keep := places != padding).all():
         places, values = places[keep], values[keep]
-    return _Sparse.of_rows(places, values, (rows, width))
+    return SparseTensor.of_rows(places, values, (rows, width))
 
 
 class EmbeddingBackward(Op):

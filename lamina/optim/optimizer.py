@@ -27,7 +27,7 @@ from lamina import _dtypes as dtypes
 from lamina._tensor import Tensor
 from lamina.autograd import set_grad_enabled
 from lamina.autograd.graph import bump, mode
-from lamina.ops import view_as_real
+from lamina.ops.complex import view_as_real
 from lamina.utils._objects import as_own_tensor, typename
 from lamina.utils.hooks import RemovableHandle
 

@@ -75,15 +75,22 @@ class Generator:
         if self._device.type != "cpu":
             raise RuntimeError(f"Generator: the device must be 'cpu', got {str(device)!r}")
         self.lock = threading.RLock()
-        self._twister = np.random.MT19937(
-            0
-        )  # an argument, or NumPy asks the system for entropy that nobody needs
-        self._integers = np.random.Generator(self._twister).integers
-        self._reseed = np.random.RandomState(self._twister).seed
         # The second normal of the last pair drawn one by one (a float of Python), or None.
         self.next_normal: float | None = None
         self._float_normal: float | None = None  # kept for the sake of the saved bytes; nothing draws from it
         self._set_seed(DEFAULT_SEED)
+
+    def __getattr__(self, name: str) -> Any:
+        """NumPy's twister and what is called of it, made when first needed: importing ``numpy.random`` takes a while."""
+        if name not in ("_twister", "_integers", "_reseed"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        with self.lock:
+            twister = np.random.MT19937(0)  # an argument, or NumPy asks the system for entropy that nobody needs
+            self._integers = np.random.Generator(twister).integers
+            self._reseed = np.random.RandomState(twister).seed
+            self._reseed(self._initial_seed & 0xFFFFFFFF)
+            self._twister = twister
+        return getattr(self, name)
 
     @property
     def device(self) -> _dtypes.device:
@@ -95,7 +102,8 @@ class Generator:
     def _set_seed(self, seed: int) -> None:
         with self.lock:
             self._initial_seed = seed
-            self._reseed(seed & 0xFFFFFFFF)
+            if "_twister" in self.__dict__:
+                self._reseed(seed & 0xFFFFFFFF)
             self._fresh = True  # no word drawn since: PyTorch's state bytes tell this from "624 words drawn"
             self.next_normal = self._float_normal = None
 

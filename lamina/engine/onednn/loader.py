@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import ctypes.util
+import itertools
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 MINIMUM = (3, 2)
@@ -83,7 +82,7 @@ def problem() -> str | None:
 def _search() -> tuple[Library | None, str | None]:
     folder = os.environ.get("LAMINA_ONEDNN")
     tried: list[str] = []
-    for path in _in_folder(Path(folder)) if folder else _candidates():
+    for path in _in_folder(folder) if folder else _candidates():
         try:
             return _open(path), None
         except OSError as error:
@@ -102,17 +101,20 @@ def _explain(path: str, error: OSError) -> str:
     return text if path in text else f"{path}: {text}"
 
 
-def _in_folder(folder: Path) -> list[str]:
-    return [str(folder / name) for name in NAMES if (folder / name).exists()]
+def _in_folder(folder: str) -> list[str]:
+    return [path for name in NAMES if os.path.exists(path := os.path.join(folder, name))]
 
 
 def _candidates() -> Iterator[str]:
     seen: set[str] = set()
-    for path in (*_beside_import_path(), *_in_package()):
+    for path in itertools.chain(_beside_import_path(), _in_package()):
         if path not in seen:
             seen.add(path)
             yield path
-    yield from (ctypes.util.find_library("dnnl") or "",) if sys.platform != "linux" else ()
+    if sys.platform != "linux":
+        import ctypes.util  # which brings processes and temporary files along
+
+        yield ctypes.util.find_library("dnnl") or ""
     yield from NAMES
 
 
@@ -120,8 +122,9 @@ def _beside_import_path() -> Iterator[str]:
     # Cheap look before importlib.metadata, which takes tens of milliseconds to import.
     inner = "Library/bin" if sys.platform == "win32" else "lib"
     for root in (sys.prefix, *(entry for entry in sys.path if entry)):
-        base = Path(root)
-        for folder in (base / inner, base.parent.parent, base.parent.parent.parent / inner):
+        base = os.path.normpath(root)
+        above = os.path.dirname(os.path.dirname(base))
+        for folder in (os.path.join(base, inner), above, os.path.join(os.path.dirname(above), inner)):
             yield from (os.path.normpath(path) for path in _in_folder(folder))
 
 

@@ -19,7 +19,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from . import loader
@@ -142,10 +141,15 @@ def _default() -> int:
     return max(1, min(len(cores), _quota()))
 
 
+def _text(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
+
+
 def _core(cpu: int) -> str:
     """A name that the hardware threads of one physical core share."""
     try:
-        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+        return _text(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
     except OSError:
         return str(cpu)
 
@@ -153,7 +157,7 @@ def _core(cpu: int) -> str:
 def _quota() -> int:
     """The processors that a container's quota amounts to; more threads than that only wait for each other."""
     try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        limit, period = _text("/sys/fs/cgroup/cpu.max").split()
         return max(1, -(-int(limit) // int(period)))
     except (OSError, ValueError):
         return 1 << 30
