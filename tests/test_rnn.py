@@ -334,13 +334,16 @@ def test_nan_comes_through(each_engine):
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_both_forms_of_the_kernels_agree(data):
-    """Reference against oneDNN over sizes, cells, directions, memory orders and values."""
+    """Reference against oneDNN over sizes, cells, directions, memory orders and values, lengths alike or not."""
     from lamina.engine import engine, kernels
 
     if lamina.engine.get_engine() == "reference":
         return
     cell = data.draw(st.sampled_from(["tanh", "relu", "lstm", "gru"]))
     t, n, i, h = (data.draw(st.integers(low, 6)) for low in (1, 0, 1, 1))
+    sizes = (n,) * t
+    if n and data.draw(st.booleans()):
+        sizes = (n, *sorted(data.draw(st.lists(st.integers(1, n), max_size=5)), reverse=True))
     reverse, bias, turned = (data.draw(st.booleans()) for _ in range(3))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     gates = {"lstm": 4, "gru": 3}.get(cell, 1)
@@ -349,20 +352,20 @@ def test_both_forms_of_the_kernels_agree(data):
         a = rng.standard_normal(shape).astype("float32")
         return np.asfortranarray(a) if turned and len(shape) == 2 else a
 
-    x, h0, s0 = draw(t * n, i), draw(n, h), draw(n, h) if cell == "lstm" else None
+    x, h0, s0 = draw(sum(sizes), i), draw(n, h), draw(n, h) if cell == "lstm" else None
     if data.draw(st.booleans()) and x.size:
         x[0, 0] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf, 1e30]))
     w, u = draw(gates * h, i), draw(gates * h, h)
     b, c = (draw(gates * h), draw(gates * h)) if bias else (None, None)
-    gy, gh, gs = draw(t * n, h), draw(n, h), draw(n, h) if cell == "lstm" else None
+    gy, gh, gs = draw(sum(sizes), h), draw(n, h), draw(n, h) if cell == "lstm" else None
     results = []
     for name in ENGINES:
         with engine(name):
             y, last, cells, reserve = kernels.rnn_layer(
-                x, (n,) * t, h0, s0, w, u, b, c, None, cell, reverse, True
+                x, sizes, h0, s0, w, u, b, c, None, cell, reverse, True
             )
             back = kernels.rnn_layer_backward(
-                x, gy, gh, gs, y, last, cells, (n,) * t, h0, s0, w, u, b, c, None, cell, reverse, reserve
+                x, gy, gh, gs, y, last, cells, sizes, h0, s0, w, u, b, c, None, cell, reverse, reserve
             )
             results.append((y, last, cells, *back))
     for ours, theirs in zip(*results, strict=True):
@@ -372,3 +375,27 @@ def test_both_forms_of_the_kernels_agree(data):
             np.testing.assert_allclose(
                 ours, theirs, rtol=2e-4, atol=2e-4
             )  # float32 sums over time, of both signs
+
+
+@pytest.mark.parametrize("cell", ["tanh", "relu"])
+def test_wide_simple_layers_in_use_agree(cell):
+    """Where oneDNN runs step by step: few sequences of many features, or many of fewer."""
+    from lamina.engine import engine, kernels
+
+    if lamina.engine.get_engine() == "reference":
+        return
+    rng = np.random.default_rng(0)
+    for n, h in ((2, 512), (64, 64)):
+        x, h0 = (rng.standard_normal((rows, h)).astype("float32") for rows in (3 * n, n))
+        w, u = (rng.standard_normal((h, h)).astype("float32") / h**0.5 for _ in range(2))
+        b = rng.standard_normal(h).astype("float32")
+        results = []
+        for name in ENGINES:
+            with engine(name):
+                for reverse in (False, True):
+                    args = (x, (n,) * 3, h0, None, w, u, b, b, None, cell, reverse, False)
+                    results.append(kernels.rnn_layer(*args)[:2])
+        half = len(results) // 2
+        for ours, theirs in zip(results[:half], results[half:], strict=True):
+            for a, b_ in zip(ours, theirs, strict=True):
+                np.testing.assert_allclose(a, b_, rtol=1e-5, atol=5e-6)
