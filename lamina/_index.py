@@ -96,6 +96,7 @@ FAST = {
     "conv": "conv conv_arrange conv_backward_bias conv_backward_input conv_backward_weight",
     "conv_fused": "conv_fused",
     "copying": "contiguous",
+    "elementary": "atan atan2 erf expm1 log1p sinh",
     "eltwise": (
         "abs gelu gelu_backward glu glu_backward leaky_relu leaky_relu_backward log_sigmoid log_sigmoid_backward mish "
         "mish_backward neg relu relu_backward sigmoid sigmoid_backward silu silu_backward softplus softplus_backward "
@@ -109,6 +110,11 @@ FAST = {
     "matmul": "linear matmul",
     "norm": "batch_norm_backward batch_norm_eval batch_norm_train",
     "optim": "adam_update sgd_update",
+    "parts": (
+        "acos acosh asin asinh atanh cast ceil clamp copysign cos cosh eq exp exp2 floor floor_divide fmax fmin fmod ge "
+        "gt hypot isfinite isinf isnan le lerp log log10 log2 logaddexp lt masked_fill maximum minimum ne pow "
+        "reciprocal remainder round rsqrt sign signbit sin tan trunc where"
+    ),
     "piecewise": (
         "elu elu_backward hardshrink hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh "
         "hardtanh_backward prelu prelu_backward shrink_backward softshrink"
