@@ -142,8 +142,6 @@ def matmul(a: np.ndarray, b: np.ndarray) -> Any:
     """The matrix products a·b over the last two axes, the axes before them broadcast."""
     if a.size * b.shape[-1] < SMALL and door._engine != "onednn" or a.dtype != F32 or b.dtype != F32 or not a.size:
         return NotImplemented
-    if a.shape[-1] == 1 and a.ndim == b.ndim == 2 and len(b) == 1:     # an outer product is a broadcast one
-        return np.multiply(a, b, out=empty((len(a), b.shape[1])))
     if a.ndim > 2 and b.ndim == 2 and a.flags.c_contiguous:     # one large product instead of many small ones
         y = _multiply(a.reshape(-1, a.shape[-1]), b, None)
         return y if y is NotImplemented else y.reshape(*a.shape[:-1], b.shape[-1])
