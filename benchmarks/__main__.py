@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,10 @@ class Worker:
     def close(self) -> None:
         self.process.terminate()
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            with suppress(BrokenPipeError):  # of a request that nobody has read
+                pipe.close()
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

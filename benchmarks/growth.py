@@ -112,6 +112,7 @@ def draw(measured: dict[str, dict[str, Any]], folder: Path = IMAGES) -> list[Pat
     """One picture per axis; returns the files."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FormatStrFormatter, LogLocator
 
     files = []
     for axis in SIZES:
@@ -134,6 +135,8 @@ def draw(measured: dict[str, dict[str, Any]], folder: Path = IMAGES) -> list[Pat
             panel.set_ylim(bottom=600 * min(curve["torch"] + curve["lamina"]))  # the slope may leave the panel below
             panel.set_title(title, fontsize=8)
             panel.set_xticks(sizes, [str(int(size)) for size in sizes], fontsize=7)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            panel.yaxis.set_major_formatter(FormatStrFormatter("%g"))
             panel.tick_params(axis="y", labelsize=7)
             panel.minorticks_off()
             panel.grid(alpha=0.3)

@@ -37,10 +37,10 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("in use, 1", "model in use", "1", ""),
     ("in use, 16", "model in use", "16", ""),
     ("memory of training", "peak memory", "", ""),
-    ("compiled training / eager", "compiled training", "", "/ eager"),
-    ("/ torch.compile", "compiled training", "", "/ torch.compile"),
-    ("compiled in use / ONNX Runtime, 1", "compiled in use", "1", "/ ONNX Runtime"),
-    ("16", "compiled in use", "16", "/ ONNX Runtime"),
+    ("compiled training to eager", "compiled training", "", "/ eager"),
+    ("compiled training to torch.compile", "compiled training", "", "/ torch.compile"),
+    ("compiled in use, 1, to ONNX Runtime", "compiled in use", "1", "/ ONNX Runtime"),
+    ("compiled in use, 16, to ONNX Runtime", "compiled in use", "16", "/ ONNX Runtime"),
 )
 
 
