@@ -1,21 +1,22 @@
 """Softmax and log-softmax along an axis whose elements lie side by side in memory, float32.
 
 That is the last axis of a plain array and the channels of a channels-last one; the array is then rows of
-`n` elements. Other axes are NumPy's, whose reductions are fast just there.
+`n` elements. Along another axis, a plain array is large matrices of n rows, whose columns are normalised by
+operations on the whole; or else it is put into an order with the axis inside, and so is its result.
 
 oneDNN's softmax gives a row with a NaN or an infinity one NaN only, PyTorch's is all NaN: such results are
 left to the reference. Its log-softmax errs by 3e-6, and of the backward passes it has plain loops only;
 they are composed here, of as few passes as possible. What costs is not the elements but the rows, each some
-20 to 100 ns in a reduction or a broadcast: sums over short rows are therefore products with a vector of
-ones, and the log-softmax of short rows works on columns.
+20 to 100 ns in a reduction or a broadcast: sums over rows are therefore products with a vector of ones, the
+log-softmax takes one maximum for all rows that are not far below it, and that of short rows works on columns.
 """
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from lamina.engine.blas import one_thread
 from lamina.engine.door import fast
 from lamina.engine.memory import empty, empty_like
 
@@ -26,6 +27,7 @@ from .core import (
     attributes,
     is_dense,
     like,
+    moves,
     plain_desc,
     plan,
     plans,
@@ -33,8 +35,16 @@ from .core import (
     reorder_plan,
     strided_desc,
 )
+from .norm import _column_sums, _row_sums
+
+Ints = tuple[int, ...]
 
 SHORT = 64          # rows shorter than this are short
+LEAST = 12          # ... shorter than this, very short
+LARGE = 16_000      # elements from which an order of memory with the axis inside pays
+WIDE = 30_000       # ... of a matrix from which its columns are worth calls of their own
+DEEP = 1024         # the most rows of such a matrix
+NEAR = 1e-3         # what e^(x - maximum of all rows) must add up to in a row that keeps its digits
 
 _ONE = np.ones(1, F32)
 
@@ -47,6 +57,28 @@ def _length(x: np.ndarray, axis: int) -> int:
     return n if n > 1 else 0
 
 
+def _inside(x: np.ndarray, axis: int) -> np.ndarray:
+    """``x``, or where it pays a copy of it, in whose memory ``axis`` is innermost."""
+    if x.dtype != F32 or x.size < LARGE or x.shape[axis] < LEAST or x.strides[axis] == 4:
+        return x
+    order = [i for i in range(x.ndim) if i != axis % x.ndim] + [axis % x.ndim]
+    y = empty(tuple([x.shape[i] for i in order])).transpose(np.argsort(order))
+    move = moves[x.shape, x.strides, y.strides]
+    if move is None:
+        return x
+    move.run(x, y)
+    return y
+
+
+def _matrices(x: np.ndarray, axis: int) -> tuple[int, int, int] | None:
+    """The shape (outer, n, inner) of a plain array, if to go along its axis in the middle pays."""
+    if x.dtype != F32 or not x.flags.c_contiguous or x.ndim < 2 or not x.size:
+        return None
+    axis %= x.ndim
+    n, inner = x.shape[axis], prod(x.shape[axis + 1 :])
+    return (x.size // (n * inner), n, inner) if inner > SHORT and 1 < n <= DEEP and n * inner >= WIDE else None
+
+
 def _rows(x: np.ndarray, n: int) -> np.ndarray:
     """The array (rows, n) that a dense array with rows of n elements is in memory."""
     if not x.flags.c_contiguous:
@@ -56,16 +88,35 @@ def _rows(x: np.ndarray, n: int) -> np.ndarray:
 
 def _sums(rows: np.ndarray) -> np.ndarray:
     """The sum of each row, as a column."""
-    if rows.shape[1] > SHORT:
+    run = _row_sums[rows.shape]
+    if run is None:
         return np.add.reduce(rows, axis=1, keepdims=True)
-    with one_thread():
-        return np.matmul(rows, np.ones((rows.shape[1], 1), F32))
+    sums = np.empty((len(rows), 1), F32)
+    run.run(rows, sums)
+    return sums
 
 
 @plans
 def _softmax(rows: int, n: int) -> Plan | None:
     d = plain_desc((rows, n))
     return plan(primitive("softmax_forward", abi.FORWARD_INFERENCE, abi.SOFTMAX_ACCURATE, d, d, 1), abi.SRC, abi.DST)
+
+
+@plans
+def _exponentials(size: int) -> Plan | None:
+    """e^(x − a number)"""
+    d = plain_desc((size,))
+    pd = primitive("binary", abi.SUB, d, plain_desc((1,)), d, attr=attributes(("eltwise", abi.EXP, 0.0, 0.0)))
+    return plan(pd, abi.SRC, abi.SRC_1, abi.DST)
+
+
+@plans
+def _less(shape: Ints, other: Ints) -> Plan | None:
+    """(x − a number) − one for each row, or for each column"""
+    d = plain_desc(shape)
+    attr = attributes(("binary", abi.SUB, plain_desc(other)))
+    pd = primitive("binary", abi.SUB, d, plain_desc((1,) * len(shape)), d, attr=attr)
+    return plan(pd, abi.SRC, abi.SRC_1, abi.post_op_src(0), abi.DST)
 
 
 @plans
@@ -90,26 +141,79 @@ def _exp(size: int) -> Plan | None:
 
 
 @plans
-def _softmax_backward(rows: int, n: int) -> Plan | None:
-    """(grad − s)·y for one s for each row"""
-    d = plain_desc((rows, n))
-    pd = primitive("binary", abi.SUB, d, plain_desc((rows, 1)), d, attr=attributes(("binary", abi.MUL, d)))
+def _softmax_backward(shape: Ints, other: Ints) -> Plan | None:
+    """(grad − s)·y for one s for each row, or for each column"""
+    d = plain_desc(shape)
+    pd = primitive("binary", abi.SUB, d, plain_desc(other), d, attr=attributes(("binary", abi.MUL, d)))
     return plan(pd, abi.SRC, abi.SRC_1, abi.post_op_src(0), abi.DST)
 
 
 @plans
-def _log_softmax_backward(rows: int, n: int) -> Plan | None:
-    """grad − p·s for one s for each row"""
-    d = plain_desc((rows, n))
-    pd = primitive("binary", abi.MUL, d, plain_desc((rows, 1)), d,
+def _log_softmax_backward(shape: Ints, other: Ints) -> Plan | None:
+    """grad − p·s for one s for each row, or for each column"""
+    d = plain_desc(shape)
+    pd = primitive("binary", abi.MUL, d, plain_desc(other), d,
                    attr=attributes(("eltwise", abi.LINEAR, -1.0, 0.0), ("binary", abi.ADD, d)))
     return plan(pd, abi.SRC, abi.SRC_1, abi.post_op_src(1), abi.DST)
+
+
+@plans
+def _times(size: int) -> Plan | None:
+    d = plain_desc((size,))
+    return plan(primitive("binary", abi.MUL, d, d, d), abi.SRC, abi.SRC_1, abi.DST)
+
+
+@plans
+def _over(shape: Ints, other: Ints) -> Plan | None:
+    """x / a number for each column"""
+    d = plain_desc(shape)
+    return plan(primitive("binary", abi.DIV, d, plain_desc(other), d), abi.SRC, abi.SRC_1, abi.DST)
+
+
+def _totals(x: np.ndarray) -> np.ndarray | None:
+    """The sums of the columns of matrices."""
+    run = _column_sums[x.shape]
+    if run is None:
+        return None
+    sums = np.empty((len(x), x.shape[2]), F32)
+    run.run(x, sums)
+    return sums
+
+
+def _across(x: np.ndarray, shape: tuple[int, int, int], log: bool) -> np.ndarray | None:
+    """Softmax, or its logarithm, of the columns of matrices; None where one lies too far below the largest number."""
+    matrix, row = shape[1:], (1, shape[2])
+    exp, last = _exponentials[x.size], (_less if log else _over)[matrix, row]
+    top = np.maximum.reduce(x, axis=None)
+    if exp is None or last is None or not np.isfinite(top):
+        return None
+    top = top.reshape(1)
+    y = empty(shape)
+    exp.run(x, top, y)
+    sums = _totals(y)
+    if sums is None or not np.minimum.reduce(sums, axis=None) >= NEAR:
+        return None
+    if log:
+        np.log(sums, out=sums)
+        for a, s, b in zip(x.reshape(shape), sums, y, strict=True):
+            last.run(a, top, s, b)
+    else:
+        for s, b in zip(sums, y, strict=True):
+            last.run(b, s, b)
+    return y.reshape(x.shape)
 
 
 @fast(min_size=1_000)
 def softmax(x: np.ndarray, axis: int) -> Any:
     """eˣ/Σeˣ along an axis."""
     n = _length(x, axis)
+    if not n:
+        shape = _matrices(x, axis)
+        found = None if shape is None else _across(x, shape, False)
+        if found is not None:
+            return found
+        x = _inside(x, axis)
+        n = _length(x, axis)
     p = _softmax[x.size // n, n] if n else None
     if p is None:
         return NotImplemented
@@ -122,46 +226,90 @@ def softmax(x: np.ndarray, axis: int) -> Any:
 def log_softmax(x: np.ndarray, axis: int) -> Any:
     """x − log Σeˣ along an axis."""
     n = _length(x, axis)
-    exp = _exp[x.size] if n else None
-    if exp is None:
+    if not n:
+        shape = _matrices(x, axis)
+        found = None if shape is None else _across(x, shape, True)
+        if found is not None:
+            return found
+        x = _inside(x, axis)
+        n = _length(x, axis)
+    if not n:
         return NotImplemented
-    y, e = empty_like(x), empty_like(x)
+    y = empty_like(x)
+    rows, result = _rows(x, n), _rows(y, n)
+    if n >= LEAST:
+        far = _with_one_maximum(rows, result)
+        if far is not None and 4 * len(far) <= len(rows):
+            if len(far):
+                some = np.empty((len(far), n), F32)
+                if not _with_maxima(rows[far], some):
+                    return NotImplemented
+                result[far] = some
+            return y
     if n > SHORT:
-        rows = _rows(x, n)
-        minus = _minus[rows.shape, (len(rows), 1)]
-        if minus is None:
-            return NotImplemented
-        minus.run(x, np.maximum.reduce(rows, axis=1), y)
-        exp.run(y, y, e)
-        minus.run(y, np.log(_sums(_rows(e, n))), y)
-        return y
-    shape = n, x.size // n
-    minus = _minus[shape, (1, shape[1])]
-    if minus is None:
-        return NotImplemented
-    columns, e = empty(shape), e.reshape(-1) if e.flags.c_contiguous else empty((x.size,))
-    _transpose[shape[::-1]].run(x, columns)
+        return y if _with_maxima(rows, result) else NotImplemented
+    return y if _by_columns(rows, result) else NotImplemented
+
+
+def _with_one_maximum(rows: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """The log-softmax of rows in y, and which of them are wrong as they lie too far below the rest; None if all are."""
+    exp, less = _exponentials[rows.size], _less[(1, *rows.shape), (1, len(rows), 1)]
+    top = np.maximum.reduce(rows, axis=None)
+    if exp is None or less is None or not np.isfinite(top):
+        return None
+    top = top.reshape(1)
+    exp.run(rows, top, y)
+    sums = _sums(y)
+    far = np.flatnonzero(sums < NEAR)
+    less.run(rows, top, np.log(sums, out=sums), y)
+    return far
+
+
+def _with_maxima(rows: np.ndarray, y: np.ndarray) -> bool:
+    """The same with a maximum for each row; whether there was a way."""
+    exp, minus = _exp[rows.size], _minus[rows.shape, (len(rows), 1)]
+    if exp is None or minus is None:
+        return False
+    e = empty(rows.shape)
+    minus.run(rows, np.maximum.reduce(rows, axis=1), y)
+    exp.run(y, y, e)
+    minus.run(y, np.log(_sums(e)), y)
+    return True
+
+
+def _by_columns(rows: np.ndarray, y: np.ndarray) -> bool:
+    shape = rows.shape[::-1]
+    exp, minus = _exp[rows.size], _minus[shape, (1, shape[1])]
+    if exp is None or minus is None:
+        return False
+    columns, e = empty(shape), empty(shape)
+    _transpose[rows.shape].run(rows, columns)
     minus.run(columns, np.maximum.reduce(columns, axis=0), columns)
     exp.run(columns, columns, e)
-    minus.run(columns, np.log(np.add.reduce(e.reshape(shape), axis=0)), columns)
+    minus.run(columns, np.log(np.add.reduce(e, axis=0)), columns)
     _transpose[shape].run(columns, y)
-    return y
+    return True
 
 
 @fast(min_size=6_000)
 def softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> Any:
     """y·(grad − Σ grad·y)."""
     n = _length(y, axis)
-    if not n or grad.dtype != F32 or grad.shape != y.shape:
+    if grad.dtype != F32 or grad.shape != y.shape:
         return NotImplemented
     grad = like(grad, y)
+    shape = None if n else _matrices(y, axis)
+    if shape is not None:
+        return _backward_across(grad, y, shape)
+    if not n:
+        return NotImplemented
     result = empty_like(y)
     g, p, r = _rows(grad, n), _rows(y, n), _rows(result, n)
-    if n > SHORT:
-        whole = _softmax_backward[p.shape]
+    if n >= LEAST:
+        whole = _softmax_backward[p.shape, (len(p), 1)]
         if whole is None:
             return NotImplemented
-        whole.run(g, np.vecdot(g, p), p, r)
+        whole.run(g, np.vecdot(g, p) if n > SHORT else _sums(np.multiply(g, p, out=r)), p, r)
     else:
         np.multiply(g, p, out=r)
         np.subtract(g, _sums(r), out=r)
@@ -169,21 +317,40 @@ def softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> Any:
     return result
 
 
+def _backward_across(grad: np.ndarray, y: np.ndarray, shape: tuple[int, int, int]) -> Any:
+    rest = _softmax_backward[shape[1:], (1, shape[2])]
+    g, p = grad.reshape(shape), y.reshape(shape)
+    result = empty(shape)
+    times = _times[y.size]
+    if rest is None or times is None:
+        return NotImplemented
+    times.run(g, p, result)
+    sums = _totals(result)
+    if sums is None:
+        return NotImplemented
+    for a, s, b, r in zip(g, sums, p, result, strict=True):
+        rest.run(a, s, b, r)
+    return result.reshape(y.shape)
+
+
 @fast(min_size=10_000)
 def log_softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> Any:
     """grad − eʸ·Σ grad."""
     n = _length(y, axis)
-    if not n or grad.dtype != F32 or grad.shape != y.shape:
-        return NotImplemented
-    exp = _exp[y.size]
-    if exp is None:
+    if grad.dtype != F32 or grad.shape != y.shape:
         return NotImplemented
     grad = like(grad, y)
+    shape = None if n else _matrices(y, axis)
+    if shape is not None:
+        return _log_backward_across(grad, y, shape)
+    exp = _exp[y.size] if n else None
+    if exp is None:
+        return NotImplemented
     result = empty_like(y)
     exp.run(y, y, result)
     g, r = _rows(grad, n), _rows(result, n)
-    if n > SHORT:
-        rest = _log_softmax_backward[r.shape]
+    if n >= LEAST:
+        rest = _log_softmax_backward[r.shape, (len(r), 1)]
         if rest is None:
             return NotImplemented
         rest.run(r, _sums(g), g, r)
@@ -191,3 +358,16 @@ def log_softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> Any:
         np.multiply(r, _sums(g), out=r)
         np.subtract(g, r, out=r)
     return result
+
+
+def _log_backward_across(grad: np.ndarray, y: np.ndarray, shape: tuple[int, int, int]) -> Any:
+    exp, rest = _exp[y.size], _log_softmax_backward[shape[1:], (1, shape[2])]
+    g = grad.reshape(shape)
+    sums = _totals(g)
+    if exp is None or rest is None or sums is None:
+        return NotImplemented
+    result = empty(shape)
+    exp.run(y, y, result)
+    for a, s, r in zip(g, sums, result, strict=True):
+        rest.run(r, s, a, r)
+    return result.reshape(y.shape)
