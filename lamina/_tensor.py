@@ -20,6 +20,7 @@ from lamina.autograd import express, graph
 from lamina.autograd import walk as _walk
 from lamina.autograd.graph import Handle, Variable, alias, inplace, mode
 from lamina.engine import dlpack, kernels
+from lamina.engine.door import detours
 from lamina.ops import creation, indexing, layout, linalg, pointwise, shape, unary
 
 
@@ -742,8 +743,11 @@ def _matmul(self: Any, other: Any) -> Any:
     if not isinstance(other, Variable):
         return _operator(linalg.matmul, self, other)
     a, b = self._a, other._a
-    if a.ndim == 1 and b.ndim == 1 and a.dtype is b.dtype is F32 and a.shape == b.shape:
-        return linalg.Dot.apply(self, other)
+    if a.dtype is b.dtype is F32 and b.ndim and a.shape[-1:] == b.shape[:1] and not detours:  # nothing is to be checked
+        if a.ndim == 1 == b.ndim:
+            return linalg.Dot.apply(self, other)
+        if a.ndim == 2 == b.ndim:
+            return linalg.MatMul.apply(self, other, False, False)
     return linalg.matmul(self, other)
 
 

@@ -88,34 +88,37 @@ class BlockDiag(Op):
 
 
 def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
-    """Few vectors or matrices of float32 joined along an axis, or stacked along the first, by the express lane; else ``None``."""
+    """Few numbers of float32 joined along an axis, or stacked along the first, by the express lane; else ``None``."""
     if detours or type(tensors) not in (tuple, list) or not tensors:
         return None
-    arrays, records = [], False
+    arrays: list[Any] = []
+    records = False
     for t in tensors:
-        if not isinstance(t, Variable) or t._hidden:
+        if not isinstance(t, Variable):
             return None
         if t._requires or t._base is not None:
             records = True
         a = t._a
-        if a.dtype is not F32 or a.size >= kernel.min_size or not a.flags.c_contiguous:
+        if a.dtype is not F32 or op is Stack and arrays and a.shape != arrays[0].shape:
             return None
         arrays.append(a)
-    shape = arrays[0].shape
-    if not shape or not 0 <= dim < len(shape):
+    if a.size >= kernel.min_size:
         return None
-    for a in arrays:  # of one shape, so that nothing is to be checked
-        if a.shape != shape or not a.size:
-            return None
+    try:
+        c = np.concatenate(arrays, dim)
+    except ValueError:  # what does not fit, and what PyTorch joins all the same
+        return None
+    if not c.flags.c_contiguous:
+        return None
     kernel.reference_calls += 1
-    c = np.concatenate(arrays, dim)
     if op is Stack:
-        c = c.reshape((len(arrays), *shape))
+        c = c.reshape((len(arrays), *a.shape))
     if not records:
         return wrap(c)
     r = express.result(op, c, dim, *tensors)
     node = r._node
     if node is not None:
+        dim %= a.ndim
         node.dim, node.lengths, node.count = dim, [a.shape[dim] for a in arrays], len(arrays)
     return r
 

@@ -10,7 +10,7 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, F32, promote_numpy
 from lamina.autograd import express
 from lamina.autograd.casting import lowered
-from lamina.autograd.graph import Op, Variable, memory_version, mode, wrap
+from lamina.autograd.graph import Op, Variable, memory_version, mode, wants, wrap
 from lamina.engine import kernels as k
 from lamina.engine.door import _run, detours
 from lamina.ops import pointwise as p
@@ -197,7 +197,10 @@ def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
         raise RuntimeError(f"both arguments to matmul need to be at least 1D, but they are {a.ndim}D and {b.ndim}D")
     elif b.ndim == 1:
         _check_vector(a.reshape(-1, a.shape[-1]) if a.size else a.reshape(-1, a.shape[-1] or 1)[:, : a.shape[-1]], b)
-        r = MatMul.apply(input, other.unsqueeze(1), False, False).squeeze(-1)
+        if a.dtype is F32 and not detours and not (mode.enabled and (wants(input) or wants(other))):
+            r = wrap(k.matmul(a, b[:, None])[..., 0])
+        else:
+            r = MatMul.apply(input, other.unsqueeze(1), False, False).squeeze(-1)
     elif a.ndim == 1:
         (_check_matrices if b.ndim == 2 else _check_batches)(a[None], b)
         r = MatMul.apply(input.unsqueeze(0), other, False, False).squeeze(-2)
