@@ -644,15 +644,23 @@ class CopySlices(Op):
         return outside, inside
 
 
-def overwrite(x: Any, value: Any) -> Any:
+def overwrite(x: Any, value: Any, adopt: bool = False) -> Any:
     """``x`` takes the values (broadcast, cast) and the history of ``value``, in place; returns ``x``.
 
-    Tensors that share memory with ``x`` see the values, and those that are views of the same base see the history.
+    Tensors that share memory with ``x`` see the values, and those that are views of the same base see the history. With
+    ``adopt``, ``x`` takes ``value``'s array itself.
     """
     if mode.recorder is not None and not mode.recorder.depth:
         mode.recorder.write(x, value)
-    np.copyto(x._a, value._a, casting="unsafe")
+    if not adopt:
+        np.copyto(x._a, value._a, casting="unsafe")
+    else:
+        x._a = value._a
     bump(x)
+    node = value._node
+    if node is not None and node._output is not None and x._base is None and node._output[0] is value._a:
+        if x._a.dtype is value._a.dtype and x._a.shape == value._a.shape:  # the node keeps x for its result, one array for two
+            node._output = x._a, x._writes, x._writes.n
     if not mode.enabled or not (
         value._requires or x._requires or (x._base is not None and x._base._requires)
     ):
@@ -742,9 +750,10 @@ def inplace(function: Any, name: str) -> Any:
         check_cast(result._a.dtype, self._a.dtype)
         if result is source:
             return self
-        if recording and getrefcount(source) > _LOCAL_ONLY:
+        alone = result._a.size >= _LARGE and _alone(self, result, recording)
+        if recording and not alone and getrefcount(source) > _LOCAL_ONLY:
             source._a = source._a.copy()
-        return overwrite(self, result)
+        return overwrite(self, result, alone)
 
     method.__name__ = method.__qualname__ = name
     method.__wrapped__ = function  # type: ignore[attr-defined]  # its arguments are the method's
@@ -754,13 +763,32 @@ def inplace(function: Any, name: str) -> Any:
     return method if into is None else over(into.kernel, method)
 
 
-def _calibrate() -> int:
-    """What getrefcount says of an object that one local variable holds (it differs between Python versions)."""
+_LARGE = 1 << 14  # elements from which looking for others who see an array is less than a copy
+
+
+def _alone(x: Any, result: Any, recording: bool) -> bool:
+    """Whether ``x`` may take ``result``'s array for its own, as nobody would notice: no one else holds either, nor has views.
+
+    Then ``x``'s old array need not be written, and may stay with the node that saved it. While ``recording``, ``x``'s is held
+    by its snapshot, too; ``result``'s may be held by its node.
+    """
+    if x._base is not None or mode.recorder is not None or result._a.strides != x._a.strides or result._a.dtype is not x._a.dtype:
+        return False
+    if isinstance(x._a.base, ndarray) or isinstance(result._a.base, ndarray):  # views of such are no references to it
+        return False
+    node = result._node
+    kept = node is not None and node._output is not None and node._output[0] is result._a
+    return getrefcount(x._a) <= _HELD_ONCE + recording and getrefcount(result._a) <= _HELD_ONCE + kept
+
+
+def _calibrate() -> tuple[int, int]:
+    """What getrefcount says of an object that one local variable, or one attribute, holds (it differs between Python versions)."""
     local = _new(Variable)
-    return getrefcount(local)
+    local._a = np.empty(0)
+    return getrefcount(local), getrefcount(local._a)
 
 
-_LOCAL_ONLY = _calibrate()
+_LOCAL_ONLY, _HELD_ONCE = _calibrate()
 
 
 def check_cast(source: np.dtype, target: np.dtype) -> None:
