@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import lamina
 from lamina.engine import engine, get_engine, kernels
 
 ONE = (
@@ -105,6 +106,15 @@ def test_many_parts(size, dtype):
     compare("lerp", x, y, x.dtype.type(0.7))
     compare("clamp", x, x.dtype.type(-1), x.dtype.type(0.5))
     compare("cast", y, np.dtype("int64"))
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin"])
+def test_extremes_of_many(name):
+    """Beyond the lane of few numbers, too, each takes its own kernel."""
+    x, y = np.random.default_rng(0).standard_normal((2, 600_000)).astype("float32")
+    for a, b in ((x, y), (x, y.astype("float64")), (x[:5], y[:5])):
+        ours = getattr(lamina, name)(lamina.from_numpy(a), lamina.from_numpy(b))
+        np.testing.assert_array_equal(ours.numpy(), getattr(np, name)(a, b))
 
 
 @pytest.mark.skipif(get_engine() == "reference", reason="the fast forms are switched off")

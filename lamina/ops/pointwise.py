@@ -15,6 +15,7 @@ from lamina._dtypes import SCALAR_NAME, limits, to_numpy
 from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, inplace, wants, wrap
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops.operands import (
     _as_array,
     _broadcastable,
@@ -264,7 +265,8 @@ class Remainder(Op):
 
 for _op, _kernel, _keeps in (
     (Add, k.add, "nothing"), (Sub, k.sub, "nothing"), (Mul, k.mul, "factors"), (Div, k.div, "divisor"),
-    (Maximum, k.maximum, "both"), (Minimum, k.minimum, "both"), (Fmax, k.fmax, "both"), (Fmin, k.fmin, "both"),
+    # A class comes before the one that it derives from, whose lane it would take for its own general way.
+    (Fmin, k.fmin, "both"), (Fmax, k.fmax, "both"), (Minimum, k.minimum, "both"), (Maximum, k.maximum, "both"),
 ):  # fmt: skip
     express.two(_op, _kernel, _keeps, integers=_op is not Div)
 
@@ -553,6 +555,21 @@ class Where(Op):
         )
 
 
+def _express_where(condition: Any, x: Any, y: Any) -> Any:
+    """``Where.apply`` for few plain numbers of one floating dtype, by the express lane; else ``None``."""
+    kernel, a, b, c = k.where, x._a, y._a, condition._a
+    if a.dtype is not b.dtype or a.dtype.kind != "f" or c.dtype.char != "?" or not a.shape == b.shape == c.shape or detours:
+        return None
+    if c.size >= kernel.min_size or a.ndim > 1 and not (a.flags.c_contiguous and b.flags.c_contiguous and c.flags.c_contiguous):
+        return None
+    kernel.reference_calls += 1
+    t = express.result(Where, np.asarray(np.where(c, a, b)), condition, x, y)
+    node = t._node
+    if node is not None:
+        node._keep(condition)
+    return t
+
+
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
     """``input`` where ``condition`` (bool), else ``other``; with the condition alone, the indices where it holds."""
     if input is None and other is None:
@@ -561,6 +578,10 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         condition = wrap(np.array(condition))
     elif not isinstance(condition, Variable):
         raise not_a_tensor(condition, "where", "condition")
+    if isinstance(input, Variable) and isinstance(other, Variable) and out is None:
+        r = _express_where(condition, input, other)
+        if r is not None:
+            return r
     if condition._a.dtype.kind != "b" and condition._a.dtype != np.uint8:
         raise RuntimeError(
             f"where expected condition to be a boolean tensor, but got a tensor with dtype "
