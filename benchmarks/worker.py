@@ -20,6 +20,7 @@ from benchmarks import peak
 from benchmarks.growth import cases as grown
 from benchmarks.rows import Case, Step, cases
 
+WARM = 0.02  # seconds of calls before those that are timed
 LONG = 0.3  # seconds: a call that needs no other before it to wake anything
 
 
@@ -47,9 +48,17 @@ def summary(result: Any) -> list[float]:
     return [values.size, values.mean(), np.sqrt((values**2).mean()), values[0], values[-1]]
 
 
+def warm(step: Step) -> None:
+    """Call for a while: that wakes sleeping threads, refills the caches, and lets the system give each thread a core."""
+    end = time.perf_counter() + WARM
+    step()
+    while time.perf_counter() < end:
+        step()
+
+
 def seconds(step: Step, calls: int, cold: bool = True) -> float:
     if cold:
-        step()  # wakes sleeping threads and refills the caches that the other process has emptied
+        warm(step)
     start = time.perf_counter()
     for _ in range(calls):
         step()
