@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 E, INF, NAN, PI = 2.718281828459045, np.inf, np.nan, 3.141592653589793
@@ -18,20 +17,30 @@ class dtype:
     """A data type such as ``float32``; printed as PyTorch prints it.
 
     ``bfloat16`` and the float8 types are those of ``ml_dtypes``; to NumPy their kind is ``"V"`` (but float8_e5m2's is
-    ``"f"``), which no other dtype of a tensor has, so ``kind in "fV"`` asks whether a dtype is floating.
+    ``"f"``), which no other dtype of a tensor has, so ``kind in "fV"`` asks whether a dtype is floating. That package is
+    imported, and these types enter the tables below, when the NumPy dtype of one of them is first asked for.
     """
 
     __slots__ = ("name", "numpy", "rank", "is_floating_point", "is_complex", "is_signed", "itemsize")
 
-    def __init__(self, name: str) -> None:
+    numpy: np.dtype
+
+    def __init__(self, name: str, itemsize: Any = None) -> None:
         self.name = name
-        self.numpy = np.dtype(getattr(ml_dtypes, name, name))
-        kind = self.numpy.kind
+        if itemsize is None:
+            self.numpy = np.dtype(name)
+        kind = self.numpy.kind if itemsize is None else "V"
         self.rank = {"b": 0, "u": 1, "i": 1, "f": 2, "V": 2, "c": 3}[kind]
         self.is_floating_point = kind in "fV"
         self.is_complex = kind == "c"
         self.is_signed = kind in "ifcV"
-        self.itemsize = self.numpy.itemsize
+        self.itemsize = itemsize or self.numpy.itemsize
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "numpy":
+            raise AttributeError(f"'dtype' object has no attribute {name!r}")
+        _read_foreign()
+        return self.numpy
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -49,11 +58,11 @@ class dtype:
 float64 = double = dtype("float64")
 float32 = float = dtype("float32")  # noqa: A001
 float16 = half = dtype("float16")
-bfloat16 = dtype("bfloat16")
-float8_e4m3fn = dtype("float8_e4m3fn")
-float8_e4m3fnuz = dtype("float8_e4m3fnuz")
-float8_e5m2 = dtype("float8_e5m2")
-float8_e5m2fnuz = dtype("float8_e5m2fnuz")
+bfloat16 = dtype("bfloat16", 2)
+float8_e4m3fn = dtype("float8_e4m3fn", 1)
+float8_e4m3fnuz = dtype("float8_e4m3fnuz", 1)
+float8_e5m2 = dtype("float8_e5m2", 1)
+float8_e5m2fnuz = dtype("float8_e5m2fnuz", 1)
 int64 = long = dtype("int64")
 int32 = int = dtype("int32")  # noqa: A001
 int16 = short = dtype("int16")
@@ -73,11 +82,13 @@ ALL = (
     float64, float32, float16, bfloat16, *FLOAT8,
     int64, int32, int16, int8, uint8, uint16, uint32, uint64, bool, complex64, complex128,
 )  # fmt: skip
-BY_NUMPY: dict[np.dtype, dtype] = {t.numpy: t for t in ALL}
-RANK: dict[np.dtype, Any] = {t.numpy: t.rank for t in ALL}
-F16, BF16, F32 = float16.numpy, bfloat16.numpy, float32.numpy
-HALVES = frozenset((F16, BF16))  # what is computed in float32 and rounded once
-WIDE = frozenset(RANK) - HALVES - {t.numpy for t in FLOAT8}  # what is computed as it is
+_FOREIGN = (bfloat16, *FLOAT8)
+BY_NUMPY: dict[np.dtype, dtype] = {t.numpy: t for t in ALL if t not in _FOREIGN}
+RANK: dict[np.dtype, Any] = {d: t.rank for d, t in BY_NUMPY.items()}
+F16, F32 = float16.numpy, float32.numpy
+HALVES = {F16}  # what is computed in float32 and rounded once; bfloat16 as well
+WIDE = frozenset(RANK) - HALVES  # what is computed as it is
+DIGITS = {F16: 11, F32: 24, float64.numpy: 53}  # of the significand in bits, the hidden one included; bfloat16 has 8
 _OF_PYTHON = {_builtin_bool: bool, _builtin_int: int64, _builtin_float: None, complex: None}
 
 # The name that PyTorch's messages use for a dtype ("expected scalar type Float but found Long").
@@ -87,6 +98,17 @@ SCALAR_NAME = {
     "Long", int32: "Int", int16: "Short", int8: "Char", uint8: "Byte", bool: "Bool", complex64: "ComplexFloat",
     complex128: "ComplexDouble", uint16: "UInt16", uint32: "UInt32", uint64: "UInt64",
 }  # fmt: skip
+
+
+def _read_foreign() -> None:
+    """Import the package that has what NumPy has not, and enter its types into the tables."""
+    import ml_dtypes
+
+    for t in _FOREIGN:
+        t.numpy = np.dtype(getattr(ml_dtypes, t.name))
+        BY_NUMPY[t.numpy], RANK[t.numpy] = t, t.rank
+    HALVES.add(bfloat16.numpy)
+    DIGITS[bfloat16.numpy] = 8
 
 
 class _Default:
@@ -129,6 +151,8 @@ def from_numpy(d: np.dtype) -> dtype:
         return BY_NUMPY[d]
     except KeyError:
         native = np.dtype(d).newbyteorder("=")
+        if native.name in [t.name for t in _FOREIGN]:
+            _read_foreign()
         if native in BY_NUMPY:
             return BY_NUMPY[native]
         raise TypeError(
@@ -162,7 +186,11 @@ def _promote_half(a: np.dtype, b: np.dtype) -> np.dtype:
 
 def limits(d: np.dtype) -> Any:
     """``numpy.finfo`` of any floating dtype."""
-    return ml_dtypes.finfo(d) if d.kind == "V" or d.itemsize == 1 else np.finfo(d)
+    if d.kind != "V" and d.itemsize != 1:
+        return np.finfo(d)
+    import ml_dtypes
+
+    return ml_dtypes.finfo(d)
 
 
 def promote_types(a: dtype, b: dtype) -> dtype:

@@ -15,10 +15,9 @@ from lamina import _dtypes
 
 # kDLInt, kDLUInt, and the codes of what NumPy does not exchange.
 _CODES = {
-    _dtypes.bfloat16.numpy: 4, _dtypes.float8_e4m3fn.numpy: 10, _dtypes.float8_e4m3fnuz.numpy: 11,
-    _dtypes.float8_e5m2.numpy: 12, _dtypes.float8_e5m2fnuz.numpy: 13,
+    "bfloat16": 4, "float8_e4m3fn": 10, "float8_e4m3fnuz": 11, "float8_e5m2": 12, "float8_e5m2fnuz": 13,
 }  # fmt: skip
-_DTYPES = {code: dtype for dtype, code in _CODES.items()}
+_NAMES = {code: name for name, code in _CODES.items()}
 _UNSIGNED = 1
 
 # A capsule's name → how far the code of the type is from the start of the structure that it holds.
@@ -40,7 +39,7 @@ def _code(capsule: Any) -> Any:
 
 def export(a: np.ndarray, **settings: Any) -> Any:
     """The DLPack capsule of an array."""
-    code = _CODES.get(a.dtype)
+    code = _CODES.get(a.dtype.name)
     if code is None:
         return a.__dlpack__(**settings)
     capsule = a.view(f"u{a.itemsize}").__dlpack__(**settings)
@@ -71,8 +70,8 @@ def take(source: Any) -> np.ndarray:
     except TypeError:  # an object that knows no versions yet
         capsule = source.__dlpack__()
     code = _code(capsule)
-    dtype = None if code is None else _DTYPES.get(code.value)
-    if dtype is None:
+    name = None if code is None else _NAMES.get(code.value)
+    if name is None:
         return np.from_dlpack(_Once(capsule, device))
     code.value = _UNSIGNED
-    return np.from_dlpack(_Once(capsule, device)).view(dtype)
+    return np.from_dlpack(_Once(capsule, device)).view(getattr(_dtypes, name).numpy)

@@ -155,7 +155,7 @@ def _copied(data: Any, dtype: Any) -> np.ndarray:
     d = to_numpy(dtype) if dtype is not None else _dtypes.from_numpy(a.dtype).numpy
     if a.dtype is not d and not isinstance(data, (Variable, np.ndarray)):
         _check_range(a, d)
-    if d is _dtypes.float8_e4m3fn.numpy:
+    if d.kind == "V" and d is _dtypes.float8_e4m3fn.numpy:
         return kernels.cast(np.ascontiguousarray(a), d).reshape(a.shape)
     return np.array(a, d, order="C", copy=True)
 

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BF16, BY_NUMPY, HALVES, SCALAR_NAME, limits
+from lamina._dtypes import BY_NUMPY, DIGITS, HALVES, SCALAR_NAME, limits
 from lamina.random.generator import Generator, resolve
 
 __all__ = ["uniform_"]
 
-# How many bits of a float dtype's significand there are, the hidden one included.
-DIGITS = {BF16: 8, np.dtype("float16"): 11, np.dtype("float32"): 24, np.dtype("float64"): 53}
 _MASK24, MASK53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
 _CHUNK = 1 << 17  # elements at a time, so that what is in between stays in the cache
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "isnan", "isinf", "isfinite", "signbit", "where", "clamp", "conj", "cast", "contiguous", "deg2rad", "rad2deg", "lerp",
 ]  # fmt: skip
 
-E4M3FN = np.dtype(ml_dtypes.float8_e4m3fn)
 
 add, sub, mul, div = np.add, np.subtract, np.multiply, np.true_divide
 floor_divide, fmod = np.floor_divide, np.fmod
@@ -148,7 +146,7 @@ def lerp(start: Any, end: Any, weight: Any) -> Any:
 
 def cast(x: Any, dtype: np.dtype) -> Any:
     """The same values in another dtype, in the same memory order."""
-    if dtype is E4M3FN:  # which has no infinity, and so ends at its largest number
+    if dtype.kind == "V" and dtype.name == "float8_e4m3fn":  # which has no infinity, and so ends at its largest number
         x = np.clip(x.astype(np.float32), -448, 448)
     return x.astype(dtype)
 
