@@ -109,7 +109,7 @@ class _Weight:
         found = self._runs.get(rows)
         if found is None:
             outputs, inputs = self.weight.shape[::-1] if self.transposed else self.weight.shape
-            product, wanted = _product[rows, inputs, outputs, self.ending]  # type: ignore[misc]
+            product, wanted = _product[rows, inputs, outputs, self.ending]
             form = self._forms.get(wanted)
             if form is None:
                 source = _transposed[outputs, inputs] if self.transposed else None
@@ -187,7 +187,7 @@ def layer(
         np.add(after, np.multiply(i[part], g[part], t), after)
         squashed = tanhs[place]
         if after.size > SMALL:
-            _tanh[after.size].run(after, squashed)  # type: ignore[union-attr]
+            _tanh[after.size].run(after, squashed)
         else:
             np.tanh(after, squashed)
         h, s = y[part], after
@@ -285,7 +285,7 @@ def _lstm_backward(
     total, width = grad_y.shape
     d_h, a, d_gates = empty((total, width)), empty((total, width)), empty((total, 4 * width))
     shape = (total, 4, width)
-    i, f, g, o = kept.gates.reshape(shape).transpose(1, 0, 2)  # type: ignore[union-attr]
+    i, f, g, o = kept.gates.reshape(shape).transpose(1, 0, 2)
     factors = d_gates.reshape(shape)
     b_i, b_f, b_g, b_o = factors.transpose(1, 0, 2)
     squashed = kept.squashed

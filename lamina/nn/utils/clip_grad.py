@@ -73,9 +73,14 @@ def clip_grads_with_norm_(
     factor = factor.clamp(max=1.0)._a
     if factor == 1:
         return
+    factors: dict[Any, np.ndarray] = {}
     for grad in _gradients(parameters):
         check_writable(grad)
-        k.mul_(grad._a, factor.astype(grad._a.dtype))
+        a = grad._a
+        f = factors.get(a.dtype)
+        if f is None:
+            f = factors[a.dtype] = factor.astype(a.dtype)
+        k.mul_(a, f)
         bump(grad)
 
 
