@@ -19,7 +19,6 @@ from lamina.engine.memory import empty_like
 from . import abi
 from .core import F32, Plan, attributes, is_dense, like, plain_desc, plan, plans, primitive
 
-
 BLOCK = 1 << 20
 
 
