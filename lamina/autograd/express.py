@@ -25,7 +25,7 @@ from lamina.autograd import graph
 from lamina.autograd.graph import Op, Variable, Version, _sequence, mode, repeats, wants
 from lamina.engine.door import Kernel, _run, detours
 
-ndarray = np.ndarray
+ndarray, asarray = np.ndarray, np.asarray
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 _new = object.__new__
 
@@ -105,7 +105,7 @@ def two(
             if c.ndim > 1 and not c.flags.c_contiguous and (x._hidden or repeats(x) or _odd(y)):
                 t._hidden = True
         else:
-            t._a = np.asarray(c)
+            t._a = asarray(c)
         x_wants = x._requires if x._base is None else wants(x)
         if (x_wants or y_wants) and mode.enabled:
             node = op()
@@ -218,7 +218,7 @@ def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
             return function(input, dim, keepdim)
         kernel.reference_calls += 1
         t = _new(graph._Tensor)
-        t._a = c = c if type(c) is ndarray else np.asarray(c)
+        t._a = c = c if type(c) is ndarray else asarray(c)
         if c.ndim > 1 and not c.flags.c_contiguous:
             t._hidden = True
         if (input._requires if input._base is None else wants(input)) and mode.enabled:
@@ -268,7 +268,7 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
             if c.ndim > 1 and not c.flags.c_contiguous and (reorders or x._hidden or repeats(x)):
                 t._hidden = True
         else:
-            t._a = c = np.asarray(c)
+            t._a = c = asarray(c)
         if (x._requires if x._base is None else wants(x)) and mode.enabled:
             node = op()
             node.edges = ((x._node or x, x._index, a.shape, dtype),)
@@ -289,17 +289,20 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
 
 
 def over(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
-    """The lane of ``x.name_(y)``: ``kernel(a, b)`` writes into a, and nothing is recorded."""
-    reference = kernel.reference
+    """The lane of ``x.name_(y)``, or of ``x.add_(y, alpha=number)``: ``kernel(a, b)`` writes into a, nothing is recorded."""
+    reference, scales = kernel.reference, kernel.name in ("add_", "sub_")
 
     @functools.wraps(otherwise)
     def write(x: Any, y: Any, *more: Any, **settings: Any) -> Any:
-        if more or settings or not isinstance(x, Variable):
+        alpha = None
+        if settings and scales and len(settings) == 1:
+            alpha = settings.get("alpha")
+        if more or settings and type(alpha) is not float or not isinstance(x, Variable):
             return otherwise(x, y, *more, **settings)
         a = x._a
         dtype = a.dtype
         if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
-            return otherwise(x, y)
+            return otherwise(x, y, **settings)
         kind = type(y)
         if kind is float or kind is int:
             b = y
@@ -308,24 +311,26 @@ def over(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
                 if b is None:
                     b = _number(y)
                     if b is None:
-                        return otherwise(x, y)
+                        return otherwise(x, y, **settings)
             y_wants = False
         elif isinstance(y, Variable):
             b = y._a
             if b.dtype is not dtype:
-                return otherwise(x, y)
+                return otherwise(x, y, **settings)
             y_wants = y._requires if y._base is None else y._base._requires or y._requires
         else:
-            return otherwise(x, y)
+            return otherwise(x, y, **settings)
         base = x._base
         if (y_wants or x._requires or base is not None and base._requires) and mode.enabled:
-            return otherwise(x, y)
+            return otherwise(x, y, **settings)
         if x._inference or 0 in a.strides:
-            return otherwise(x, y)
+            return otherwise(x, y, **settings)
         try:
+            if alpha is not None:
+                b = _run(np.multiply, b, alpha)
             _run(reference, a, b)
         except (ValueError, RuntimeError):  # shapes that do not fit, memory that may not be written
-            return otherwise(x, y)
+            return otherwise(x, y, **settings)
         kernel.reference_calls += 1
         version = x._writes
         if version is None:
@@ -370,7 +375,7 @@ def test(kernel: Kernel, otherwise: Callable[..., Any]) -> Any:
             return otherwise(x, y)
         kernel.reference_calls += 1
         t = _new(graph._Tensor)
-        t._a = c if type(c) is ndarray else np.asarray(c)
+        t._a = c if type(c) is ndarray else asarray(c)
         return t
 
     return compare

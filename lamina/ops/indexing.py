@@ -590,6 +590,10 @@ def fill(input: Any, value: Any) -> Any:
 @of_tensor
 def zero_(input: Any) -> Any:
     """Writes 0 into every element."""
+    if not (detours or input._inference or _recorded(input)) and input._a.flags.writeable:
+        k.fill(input._a, 0)
+        bump(input)
+        return input
     check_writable(input, may_repeat=True)
     if _recorded(input):
         return copy_into(input, wrap(np.zeros((), input._a.dtype)), Zero)

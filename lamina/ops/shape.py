@@ -593,7 +593,7 @@ def expand(input: Any, *args: Any, size: Any = None, implicit: bool = False) -> 
             f"expand({type_name(a)}{{{list(a.shape)}}}, size={list(shape)}): the number of sizes provided ({len(shape)}) must be "
             f"greater or equal to the number of dimensions in the tensor ({a.ndim})"
         )
-    full = list(shape)
+    full, strides = list(shape), [0] * len(shape)
     for i in range(len(shape) - 1, -1, -1):
         m = shape[i]
         if i < lead:
@@ -603,14 +603,17 @@ def expand(input: Any, *args: Any, size: Any = None, implicit: bool = False) -> 
                 )
             continue
         n = a.shape[i - lead]
-        if m == -1:
-            full[i] = n
-        elif m != n and (n != 1 or m < 0):
+        if m == -1 or m == n:
+            full[i], strides[i] = n, a.strides[i - lead]
+        elif (n != 1 or m < 0):
             raise RuntimeError(
                 f"The expanded size of the tensor ({m}) must match the existing size ({n}) at non-singleton dimension "
                 f"{i}.  Target sizes: {list(shape)}.  Tensor sizes: {list(a.shape)}"
             )
-    return Expand.apply(input, tuple(full))
+    if detours or input._hidden:
+        return Expand.apply(input, tuple(full))
+    shape = tuple(full)
+    return seen(Expand, input, strided(a, shape, tuple(strides)), (shape,))
 
 
 def expand_as(input: Any, other: Any) -> Any:
