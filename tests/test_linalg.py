@@ -481,3 +481,16 @@ def test_linear_sees_every_change_of_its_weight(each_engine):
             y.detach().numpy(), x.numpy() @ expected.numpy().T + layer.bias.detach().numpy(), rtol=1e-4, atol=1e-4
         )
     check()
+
+
+@pytest.mark.parametrize("shape", [(197, 192), (1, 197, 192), (101, 512), (3, 67, 256), (599, 64), (96, 512), (600, 128)])
+def test_products_with_a_kept_weight_on_any_number_of_rows(shape):
+    """The inner product with a weight in the engine's own form, which is taken when the weight comes again unchanged."""
+    g = np.random.default_rng(0)
+    x, w, b = (g.standard_normal(s, dtype=np.float32) for s in (shape, (300, shape[-1]), (300,)))
+    for bias in (b, None):
+        expected = x.astype(np.float64) @ w.T + (0 if bias is None else bias)
+        for _ in range(3):
+            y = lamina.engine.kernels.linear(x, w, bias, 0)
+            assert y.shape == expected.shape
+            np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
