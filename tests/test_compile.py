@@ -108,9 +108,9 @@ def test_in_place_writes():
 def test_in_place_writes_with_gradients():
     def f(x, w):
         h = x * w
-        h.relu_()
         h[:, 0] = h[:, 1] * 2
         h += w
+        h.relu_()  # last: PyTorch, too, wants its result for the gradient, and refuses if it is written to
         return (h * h).sum()
 
     g = lamina.compile(f, fullgraph=True)

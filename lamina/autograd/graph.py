@@ -782,7 +782,7 @@ def _alone(x: Any, result: Any, recording: bool) -> bool:
 
 
 def _calibrate() -> tuple[int, int]:
-    """What getrefcount says of an object that one local variable, or one attribute, holds (it differs between Python versions)."""
+    """What getrefcount says of what one local variable, and one attribute, holds (it differs between Python versions)."""
     local = _new(Variable)
     local._a = np.empty(0)
     return getrefcount(local), getrefcount(local._a)
