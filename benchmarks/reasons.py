@@ -15,8 +15,8 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("^overhead", FEW),
     (
         "^compiled in use.*(LeNet|MLP).*ONNX",
-        "Small networks, compiled: every kernel is still called from Python, in 2 to 3 µs, where ONNX Runtime walks its graph in "
-        "C++. That its threads stay awake for 40 ms is the smaller part (LeNet, one image: 0.045 ms, and 0.061 without).",
+        "Small networks, compiled: a call from Python costs some microseconds, little work is done on one thread, and ONNX Runtime's "
+        "threads stay awake for 40 ms after a call (its LeNet, one image: 0.045 ms; 0.061 where they may not; 0.065 on one thread).",
     ),
     (
         "^compiled in use.*ONNX",
