@@ -10,7 +10,7 @@ import pytest
 import write_index
 
 import lamina
-from lamina import nn, ops
+from lamina import _dtypes, nn, ops
 from lamina._later import names_of
 from lamina.engine import door, kernels
 
@@ -103,6 +103,25 @@ def test_threads_that_ask_first_together():
     assert python(code) == "8 {(1, 2)}"
 
 
+def test_types_of_ml_dtypes_enter_when_they_are_met():
+    code = (
+        "import sys, numpy as np, lamina as t\n"
+        "x = t.tensor([1.0, 2.0], dtype=t.float16) + t.float32.itemsize + t.bfloat16.itemsize\n"
+        "before = 'ml_dtypes' in sys.modules\n"
+        "import ml_dtypes\n"
+        "y = t.from_numpy(np.ones(2, ml_dtypes.bfloat16))\n"
+        "print(before, (x.to(t.bfloat16) * y).dtype, t.promote_types(t.float16, t.bfloat16), t.float8_e5m2.is_floating_point)"
+    )
+    assert python(code) == "False torch.bfloat16 torch.float32 True"
+    foreign = [t for t in _dtypes.ALL if t.name == "bfloat16" or t in _dtypes.FLOAT8]
+    for t in foreign:
+        assert (t.itemsize, t.is_floating_point, t.is_signed, t.rank) == (t.numpy.itemsize, t.numpy.kind in "fV", True, 2)
+        assert _dtypes.BY_NUMPY[t.numpy] is t and t.numpy not in _dtypes.WIDE
+    assert set(_dtypes.BY_NUMPY.values()) == set(_dtypes.ALL)
+    with pytest.raises(AttributeError):
+        _ = lamina.bfloat16.no_such_name
+
+
 def test_star_imports_give_names_and_no_modules():
     code = "from lamina import *\nprint(callable(softmax), float32, 'signal' in dir(), 'nn' in dir(), 'TYPE_CHECKING' in dir())"
     assert python(code) == "True torch.float32 False False False"
@@ -111,7 +130,7 @@ def test_star_imports_give_names_and_no_modules():
 def test_what_an_import_leaves_for_later():
     """What few programs need is not read before it is wanted: this holds what the start of a program gained."""
     late = (
-        "numpy.random numpy.polynomial ctypes.util pathlib subprocess tempfile shutil decimal json hashlib unittest "
+        "ml_dtypes numpy.random numpy.polynomial ctypes.util pathlib subprocess tempfile shutil decimal json hashlib unittest "
         "multiprocessing concurrent.futures importlib.metadata lamina.optim lamina.fft lamina.special lamina.signal "
         "lamina.linalg lamina.func lamina.amp lamina.serialization lamina.compiler.record lamina.testing lamina.profiler "
         "lamina.distributions lamina.nn.utils lamina.nn.parallel lamina.nn.init lamina.nn.modules.conv lamina.ops.conv "
