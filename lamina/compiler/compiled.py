@@ -127,12 +127,13 @@ def put_together(x: Any, tensors: list[Any]) -> Any:
 class _Entry:
     """A program with what a call of it needs."""
 
-    __slots__ = ("guards", "leaves", "program", "results", "structure")
+    __slots__ = ("guards", "leaves", "plain", "program", "results", "structure")
 
     def __init__(self, program: Program, guards: Guards, structure: Any, results: list[Any], leaves: list[Any]) -> None:
         self.program, self.guards, self.structure = program, guards, structure
         self.results = results  # per tensor of the result: None, or the number of the argument that it is
         self.leaves = leaves  # what gradients go to: tensors, or numbers of arguments
+        self.plain = type(structure) is _Leaf and results == [None] and program.ended == [None]  # one new tensor, without history
 
 
 class Compiled:
@@ -165,12 +166,16 @@ class Compiled:
         if mode.recorder is not None or mode.anomaly or state.disabled:
             return self.function(*args, **kwargs)
         tensors: list[Any] = []
-        try:
-            key: list[Any] = [flatten(args, tensors)]
-            if kwargs:
-                key.append(flatten(kwargs, tensors))
-        except TypeError:
-            return self._eager("an argument is neither a tensor, a number nor hashable", args, kwargs)
+        key: list[Any] = []
+        if len(args) == 1 and type(args[0]) is Tensor and not kwargs:  # the commonest call, and its structure is that of its key
+            tensors.append(args[0])
+        else:
+            try:
+                key.append(flatten(args, tensors))
+                if kwargs:
+                    key.append(flatten(kwargs, tensors))
+            except TypeError:
+                return self._eager("an argument is neither a tensor, a number nor hashable", args, kwargs)
         for t in tensors:
             a = t._a
             if t._base is not None:
@@ -202,6 +207,8 @@ class Compiled:
             made = _with_history(program, tensors, [tensors[i] if type(i) is int else i for i in entry.leaves])
         else:
             made = _results(_without_gradients(program.forward, tensors))
+            if entry.plain:
+                return made[0]
             for t, ended in zip(made, program.ended, strict=True):
                 if ended is not None:
                     t._node, t._requires = ended, True
@@ -346,8 +353,9 @@ def _without_gradients(function: Callable[..., Any], arguments: list[Any]) -> An
     """Call a program's function, within which nothing is recorded and NumPy does not warn."""
     enabled, mode.enabled = mode.enabled, False
     try:
-        with np.errstate(all="ignore"):
-            return function(*arguments)
+        return _run(function, *arguments)
+    except RuntimeError as error:
+        return door._again(error, function, *arguments)
     finally:
         mode.enabled = enabled
 
@@ -379,6 +387,9 @@ def _with_history(program: Program, tensors: list[Any], leaves: list[Any]) -> li
         read.append((arrays[i], version, version.n))
     ctx._output = tuple(read) or None
     return made
+
+
+_run = door._quiet_context()  # not the kernels', which programs enter
 
 
 class OptimizedModule(Module):
