@@ -15,7 +15,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     ("^overhead", FEW),
     (
         "^compiled in use.*(LeNet|MLP).*ONNX",
-        "Small networks, compiled: a call from Python costs some microseconds, little work is done on one thread, and the threads "
+        "Small networks, compiled: a call from Python costs some microseconds, little work is done on one thread, and threads "
         "of ONNX Runtime stay awake for 40 ms after a call (its LeNet, one image: 0.045 ms; 0.061 where they may not; 0.065 on "
         "one thread).",
     ),
