@@ -113,7 +113,7 @@ FAST = {
     "parts": (
         "acos acosh asin asinh atanh cast ceil clamp copysign cos cosh eq exp exp2 floor floor_divide fmax fmin fmod ge "
         "gt hypot isfinite isinf isnan le lerp log log10 log2 logaddexp lt masked_fill maximum minimum ne pow "
-        "reciprocal remainder round rsqrt sign signbit sin tan trunc where"
+        "reciprocal remainder round rsqrt sign signbit sin tan threshold threshold_backward trunc where"
     ),
     "piecewise": (
         "elu elu_backward hardshrink hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh "
@@ -122,6 +122,7 @@ FAST = {
     "pooling": "avg_pool avg_pool_backward max_pool max_pool_backward max_pool_taps",
     "resample": "resample resample_backward",
     "rnn": "rnn_layer rnn_layer_backward",
+    "slices": "all amax amin any argmax argmin argsort kth_index logsumexp median_index prod sort var_mean",
     "softmax": "log_softmax log_softmax_backward softmax softmax_backward",
 }
 

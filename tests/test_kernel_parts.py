@@ -80,10 +80,13 @@ def test_one_or_the_other(found, x_is_number, y_is_number, data):
 
 @settings(max_examples=60, deadline=None)
 @given(arrays(2), st.sampled_from([0.0, 0.3, 0.5, 1.0]), st.sampled_from([None, -0.5]), st.sampled_from([None, 0.25]))
-def test_clamp_lerp_pow_and_cast(found, weight, low, high):
+def test_clamp_lerp_threshold_pow_and_cast(found, weight, low, high):
     x, y = found
     compare("lerp", x, y, x.dtype.type(weight))
     compare("clamp", x, *(None if b is None else x.dtype.type(b) for b in (low, high)))
+    for value in (0.0, 20.0):
+        compare("threshold", x, 0.1, value)
+    compare("threshold_backward", y, x, 0.1, 20.0)
     for power in (2, 3, 0.5, -1, 2.5):
         compare("pow", x, power)
     for dtype in ("float16", "float32", "float64"):

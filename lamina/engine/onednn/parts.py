@@ -28,15 +28,15 @@ SLOW, DEAR, CHEAP = 1 << 14, 1 << 17, 1 << 19
 # Elements that a thread takes at a time. Threads take turns at the interpreter, so that they would wait in many short passes: 3.2
 # million numbers in parts of 16, 32, 64, 128, 256 thousand, us: where 5034, 2917, 1988, 2035, 2083; atan2 28961, 17574, 10830,
 # 9687, 9554.
-LEAST, MOST = 1 << 14, 1 << 17
+LEAST, MOST = 1 << 15, 1 << 17
 
 ndarray = np.ndarray
 
 
-def share(work: Callable[..., None], *rows: Any) -> None:
-    """``work`` of the parts of rows of one length; what is no array is handed to each."""
+def share(work: Callable[..., None], *rows: Any, least: int = LEAST) -> None:
+    """``work`` of the parts of rows of one length, of ``least`` elements or more; what is no array is handed to each."""
     size = rows[0].size
-    part = max(LEAST, min(MOST, size // 16))
+    part = max(least, min(MOST, size // 16))
 
     def piece(i: int) -> None:
         work(*(row[i : i + part] if type(row) is ndarray and row.ndim else row for row in rows))
@@ -77,7 +77,7 @@ def _one(call: Callable[..., Any], least: int | None, dtype: np.dtype | None = N
         if type(x) is not ndarray or x.dtype not in FLOATS or not is_dense(x):
             return NotImplemented
         y = _result(x, dtype or x.dtype)
-        share(lambda x, y: call(x, out=y), _flat(x), _flat(y))
+        share(lambda x, y: call(x, out=y), _flat(x), _flat(y), least=LEAST // 2)
         return y
 
     return kernel if least is None else fast(least)(kernel)
@@ -93,7 +93,7 @@ def _two(ufunc: np.ufunc, least: int | None, dtype: np.dtype | None = None) -> C
         if other is None:
             return NotImplemented
         z = _result(x, dtype or x.dtype)
-        share(lambda x, y, z: ufunc(x, y, out=z), _flat(x), other, _flat(z))
+        share(lambda x, y, z: ufunc(x, y, out=z), _flat(x), other, _flat(z), least=LEAST // 2)
         return z
 
     return kernel if least is None else fast(least)(kernel)
@@ -176,7 +176,7 @@ _cubed = _one(lambda x, out: np.multiply(np.multiply(x, x, out), x, out), None)
 _power = _two(np.power, None)
 
 
-@fast(min_size=CHEAP)
+@fast(min_size=1 << 14)
 def clamp(x: Any, low: Any, high: Any) -> Any:
     """min(max(x, low), high); NaN stays."""
     if type(x) is not ndarray or x.dtype not in FLOATS or not is_dense(x) or np.ndim(low) or np.ndim(high):
@@ -261,6 +261,30 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     z = _result(condition, dtype)
     share(select, _flat(condition), *rows, _flat(z))
     return z
+
+
+@fast(min_size=1 << 15)
+def threshold(x: Any, limit: float, value: float) -> Any:
+    """x, or the value where x ≤ limit."""
+    if type(x) is not ndarray or x.dtype not in FLOATS or not is_dense(x):
+        return NotImplemented
+    bound, number = np.asarray(limit, x.dtype), np.asarray(value, x.dtype)
+    y = empty_like(x)
+    share(lambda x, y: select(np.less_equal(x, bound), number, x, y), _flat(x), _flat(y))
+    return y
+
+
+@fast(min_size=1 << 15)
+def threshold_backward(grad: Any, x: Any, limit: float, value: float) -> Any:
+    """0 where x ≤ limit, else grad."""
+    if type(grad) is not ndarray or grad.dtype not in FLOATS or x.dtype != grad.dtype or x.shape != grad.shape:
+        return NotImplemented
+    if not is_dense(x) or not alike(grad, x):
+        return NotImplemented
+    bound, zero = np.asarray(limit, x.dtype), np.zeros((), x.dtype)
+    y = empty_like(x)
+    share(lambda grad, x, y: select(np.less_equal(x, bound), zero, grad, y), _flat(grad), _flat(x), _flat(y))
+    return y
 
 
 @fast(min_size=1 << 13)

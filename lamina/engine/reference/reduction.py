@@ -339,8 +339,8 @@ def _scan(ufunc: np.ufunc, x: ndarray, axis: int, wanted: np.dtype) -> Any:
         return x.astype(wanted)
     inner = np.dtype(np.float64) if wanted.kind == "f" else np.dtype(np.complex128) if wanted.kind == "c" else wanted
     n = x.shape[axis]
-    if x.size < _LANES * n:
-        return ufunc.accumulate(x, axis=axis, dtype=inner).astype(wanted, copy=False)
+    if x.size < _LANES * n or axis == x.ndim - 1 and x.flags.c_contiguous:
+        return ufunc.accumulate(x.astype(inner), axis=axis).astype(wanted, copy=False)
     rows = np.array(np.moveaxis(x, axis, 0), inner, order="C")
     for i in range(1, n):
         ufunc(rows[i - 1], rows[i], out=rows[i])
