@@ -25,7 +25,8 @@ from lamina.autograd import graph
 from lamina.autograd.graph import Op, Variable, Version, _sequence, mode, repeats, wants
 from lamina.engine.door import Kernel, _run, detours
 
-ndarray, asarray = np.ndarray, np.asarray
+ndarray = np.ndarray
+asarray = np.asarray
 F32, F64, I64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 _new = object.__new__
 
