@@ -385,12 +385,12 @@ def batch_norm_backward(
         return NotImplemented
     wide = c * k
     g = _matrix(grad, wide)
-    gb = _totals(g, c)
-    gw = _deviating(_matrix(x, wide), _vector(mean, wide, 0), g, lambda part: _totals(part, c))
-    if gb is None or gw is None:
+    sums = _totals(g, c)
+    products = _deviating(_matrix(x, wide), _vector(mean, wide, 0), g, lambda part: _totals(part, c))
+    if sums is None or products is None:
         return NotImplemented
-    gw /= np.sqrt(var + _DOUBLE.type(eps))
-    return _assembled(grad, x, gx, (rows // k, wide), mean, var, weight, eps, gw, gb)
+    products /= np.sqrt(var + _DOUBLE.type(eps))
+    return _assembled(grad, x, gx, (rows // k, wide), mean, var, weight, eps, products, sums)
 
 
 def _plain_backward(

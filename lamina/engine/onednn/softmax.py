@@ -222,7 +222,7 @@ def softmax(x: np.ndarray, axis: int) -> Any:
     return NotImplemented if np.isnan(np.minimum.reduce(y, axis=None)) else y
 
 
-@fast(min_size=10_000)
+@fast(min_size=16_000)
 def log_softmax(x: np.ndarray, axis: int) -> Any:
     """x − log Σeˣ along an axis."""
     n = _length(x, axis)
