@@ -285,7 +285,7 @@ def _lstm_backward(
     total, width = grad_y.shape
     d_h, a, d_gates = empty((total, width)), empty((total, width)), empty((total, 4 * width))
     shape = (total, 4, width)
-    i, f, g, o = kept.gates.reshape(shape).transpose(1, 0, 2)
+    i, f, g, o = kept.gates.reshape(shape).transpose(1, 0, 2)  # type: ignore[union-attr]
     factors = d_gates.reshape(shape)
     b_i, b_f, b_g, b_o = factors.transpose(1, 0, 2)
     squashed = kept.squashed

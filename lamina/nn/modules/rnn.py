@@ -425,32 +425,34 @@ class RNNCellBase(Module):
         return s
 
     def _step(self, function: Any, input: Tensor, hx: Any, states: int) -> Any:
-        name = type(self).__name__
-        if input.ndim not in (1, 2):
-            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.ndim}D instead")
-        if input.shape[-1] != self.input_size:
-            raise RuntimeError(
-                f"{name}: input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}"
-            )
-        size = (*input.shape[:-1], self.hidden_size)
+        shape, name = input._a.shape, type(self).__name__
+        if len(shape) not in (1, 2):
+            raise ValueError(f"{name}: Expected input to be 1D or 2D, got {len(shape)}D instead")
+        if shape[-1] != self.input_size:
+            raise RuntimeError(f"{name}: input has inconsistent input_size: got {shape[-1]} expected {self.input_size}")
+        size, given = (*shape[:-1], self.hidden_size), ()
         if hx is None:
             zero = ops.zeros(size, dtype=input.dtype)
             hx = (zero, zero) if states == 2 else zero
         elif states == 2 and not isinstance(hx, (tuple, list)):
             raise TypeError(f"{name}: the state must be a tuple of two tensors, not {type(hx).__name__}")
+        else:
+            given = hx if states == 2 else (hx,)
         weight: Any = self.weight_ih
-        for i, state in enumerate(hx if states == 2 else (hx,)):
-            if state.ndim not in (1, 2):
+        for i, state in enumerate(given):
+            a = state._a
+            if a.ndim not in (1, 2):
                 raise ValueError(
-                    f"{name}: Expected hx{f'[{i}]' if states == 2 else ''} to be 1D or 2D, got {state.ndim}D instead"
+                    f"{name}: Expected hx{f'[{i}]' if states == 2 else ''} to be 1D or 2D, got {a.ndim}D instead"
                 )
-            if tuple(state.shape) != size:
+            if a.shape != size:
                 raise RuntimeError(
-                    f"{name}: hidden{i} has inconsistent hidden_size or batch: got {tuple(state.shape)}, expected {size}"
+                    f"{name}: hidden{i} has inconsistent hidden_size or batch: got {a.shape}, expected {size}"
                 )
-        for what, given in (("input", input), *((f"hidden{i}", s) for i, s in enumerate(hx if states == 2 else (hx,)))):
-            if given._a.dtype != weight._a.dtype:
-                raise RuntimeError(f"{name}: expected {what} of dtype {weight.dtype}, the weights', but got {given.dtype}")
+        for i, tensor in enumerate((input, *given)):
+            if tensor._a.dtype != weight._a.dtype:
+                what = f"hidden{i - 1}" if i else "input"
+                raise RuntimeError(f"{name}: expected {what} of dtype {weight.dtype}, the weights', but got {tensor.dtype}")
         return function(input, hx, weight, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
