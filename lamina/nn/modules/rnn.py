@@ -430,7 +430,8 @@ class RNNCellBase(Module):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {len(shape)}D instead")
         if shape[-1] != self.input_size:
             raise RuntimeError(f"{name}: input has inconsistent input_size: got {shape[-1]} expected {self.input_size}")
-        size, given = (*shape[:-1], self.hidden_size), ()
+        size = (*shape[:-1], self.hidden_size)
+        given: Any = ()
         if hx is None:
             zero = ops.zeros(size, dtype=input.dtype)
             hx = (zero, zero) if states == 2 else zero
