@@ -494,14 +494,14 @@ def reorder_into(array: np.ndarray, out: np.ndarray, target: Desc, source: Desc 
     reorders[intern(source), intern(target)].run(array, out)
 
 
-_ONCE = np.empty(0, F32)        # stands for a copy that was not kept
+_ONCE, _TWICE = np.empty(0, F32), np.empty(0, F32)      # stand for copies that were not kept
 _blocked: dict[tuple[int, Desc | None, Desc], tuple[Any, Any, np.ndarray | None]] = {}
 
 
 def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc | None = None) -> np.ndarray:
     """`weight` in the layout `target`: itself if it lies so, else a copy that is kept while `version` stays
-    the same, from the second time on: a weight in training is another one in every step, and its copies,
-    one for each direction, would take more room than the weight.
+    the same, from the third time on: a weight in training is another one in every step (and serves twice in
+    it as a GAN's judge), and its copies, one for each direction, would take more room than the weight.
 
     The copy lives as long as the array. `source` describes the weight where the kernel sees it otherwise
     than its shape says, as with groups. With `version` None nothing is kept. A `target` that was interned is
@@ -509,22 +509,22 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     """
     # A square weight of a transposed convolution is seen both ways round, and both may want equal layouts.
     key = id(weight), source, target
-    again = False
+    now = _ONCE
     if version is not None:
         found = _blocked.get(key)
         if found is None:  # kept, perhaps, under an equal descriptor
             found = _blocked.get((id(weight), source, intern(target)))
         if found is not None and found[1] == version and found[0]() is weight:
-            if found[2] is not _ONCE:
+            if found[2] is not _ONCE and found[2] is not _TWICE:
                 return weight if found[2] is None else found[2]
-            again = True
+            now = _TWICE if found[2] is _ONCE else None
     lying = spec(weight) if source is None else source
     if lying is None:
         return blocked(np.ascontiguousarray(weight), target)
     made = None if lying is target or lying.equals(target) else reorder(weight, target, lying)
     if version is not None:
         key = id(weight), source, intern(target)
-        kept = made if again or made is None else _ONCE
+        kept = made if now is None or made is None else now
         _blocked[key] = (weakref.ref(weight, lambda _: _blocked.pop(key, None)), version, kept)
     return weight if made is None else made
 
