@@ -109,7 +109,7 @@ def two(
             t._a = asarray(c)
         x_wants = x._requires if x._base is None else wants(x)
         if (x_wants or y_wants) and mode.enabled:
-            node = op()
+            node: Any = op()
             node.edges = (
                 (x._node or x, x._index, a.shape, dtype) if x_wants else None,
                 (y._node or y, y._index, b.shape, dtype) if y_wants else None,
@@ -144,7 +144,7 @@ def result(op: type[Op], array: ndarray, *inputs: Any) -> Any:
     for x in inputs:
         if isinstance(x, Variable) and (x._requires if x._base is None else wants(x)):
             if mode.enabled:
-                node = op()
+                node: Any = op()
                 node.edges = [
                     (v._node or v, v._index, v._a.shape, v._a.dtype) if isinstance(v, Variable) and wants(v) else None
                     for v in inputs
@@ -181,7 +181,7 @@ def seen(op: Any, x: Any, array: ndarray, arguments: tuple) -> Any:
     if x._inference:
         t._inference = True
     if record and mode.enabled:
-        node = op()
+        node: Any = op()
         node.shape, node.arguments = x._a.shape, arguments
         node.edges = ((x._node or x, x._index, x._a.shape, x._a.dtype), *[None] * len(arguments))
         node.sequence = next(_sequence)
@@ -271,7 +271,7 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
         else:
             t._a = c = asarray(c)
         if (x._requires if x._base is None else wants(x)) and mode.enabled:
-            node = op()
+            node: Any = op()
             node.edges = ((x._node or x, x._index, a.shape, dtype),)
             node.sequence = next(_sequence)
             if keeps_input:
