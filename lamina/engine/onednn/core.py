@@ -509,7 +509,7 @@ def blocked(weight: np.ndarray, target: Desc, version: Any = None, source: Desc 
     """
     # A square weight of a transposed convolution is seen both ways round, and both may want equal layouts.
     key = id(weight), source, target
-    now = _ONCE
+    now: np.ndarray | None = _ONCE
     if version is not None:
         found = _blocked.get(key)
         if found is None:  # kept, perhaps, under an equal descriptor
