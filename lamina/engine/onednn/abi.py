@@ -155,11 +155,12 @@ class ExecArg(ctypes.Structure):
 class Handle:
     """A oneDNN object, destroyed with its last reference (or never: None); ctypes takes it for a pointer."""
 
-    __slots__ = ("_as_parameter_", "_destroy")
+    __slots__ = ("_as_parameter_", "_destroy", "count")
 
     def __init__(self, value: int, destroy: Any) -> None:
         self._as_parameter_ = value
         self._destroy = destroy
+        self.count = 0      # of a primitive descriptor: the threads that it was made for
 
     @property
     def value(self) -> int:

@@ -82,7 +82,7 @@ class _Step:
     __slots__ = ("pd", "made", "count", "args", "scratch")
 
     def __init__(self, pd: Handle, args: list[tuple[int, Any]]) -> None:
-        self.pd, self.args, self.count = pd, args, threads.planned()
+        self.pd, self.args, self.count = pd, args, pd.count or threads.planned()
         self.made = create("primitive_create", pd, destroy="primitive")
         self.scratch = core._nbytes(pd, abi.SCRATCHPAD)
 

@@ -68,6 +68,8 @@ __all__ = [
 F32 = np.dtype(np.float32)
 CHECK = os.environ.get("LAMINA_CHECK", "") not in ("", "0")
 CAPACITY = 512              # plans per cache
+ELEMENTWISE = ("eltwise_forward", "eltwise_backward", "binary")
+LIGHT = 1 << 15             # bytes up to which these run on one thread: a second one gains 4 us at most, and costs 100 where it sleeps
 COPY = 30_000               # elements from which a copy to another layout is oneDNN's
 
 def available() -> bool:
@@ -293,6 +295,9 @@ def primitive(kind: str, *args: Any, attr: Handle | None = None, slow: bool = Fa
     unless `slow` allows it (RNNs report `ref` and are fast). Tuples of ints become dims; None is a missing
     descriptor.
     """
+    if kind in ELEMENTWISE and not threads.local.light and max(a.nbytes for a in args if isinstance(a, Desc)) <= LIGHT:
+        with threads.for_work(0):
+            return primitive(kind, *args, attr=attr, slow=slow)
     engine, _, default = session()
     dll = abi.library().dll
     call = f"{kind}_primitive_desc_create"
@@ -306,6 +311,7 @@ def primitive(kind: str, *args: Any, attr: Handle | None = None, slow: bool = Fa
     check(status, call)
     assert out.value is not None
     pd = Handle(out.value, dll.dnnl_primitive_desc_destroy)
+    pd.count = threads.planned()
     return pd if slow or not is_slow(implementation(pd)) else None
 
 
@@ -396,7 +402,7 @@ def plan(pd: Handle | None, *args: int, fixed: dict[int, np.ndarray] | None = No
 def _prepare(pd: Handle, args: tuple[int, ...], fixed: dict[int, np.ndarray]) -> Callable[..., None]:
     engine, stream, _ = session()
     with threads.making:
-        count = threads.planned()
+        count = pd.count or threads.planned()
         _tell_if_needed(count)
         made = create("primitive_create", pd, destroy="primitive")
     needs = _nbytes(pd, abi.SCRATCHPAD)
