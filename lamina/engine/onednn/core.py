@@ -69,7 +69,7 @@ F32 = np.dtype(np.float32)
 CHECK = os.environ.get("LAMINA_CHECK", "") not in ("", "0")
 CAPACITY = 512              # plans per cache
 ELEMENTWISE = ("eltwise_forward", "eltwise_backward", "binary")
-LIGHT = 1 << 15             # bytes up to which these run on one thread: a second one gains 4 us at most, and costs 100 where it sleeps
+LIGHT = 1 << 15             # bytes up to which these run on one thread: another gains 4 us at most, and costs 100 where it sleeps
 COPY = 30_000               # elements from which a copy to another layout is oneDNN's
 
 def available() -> bool:
