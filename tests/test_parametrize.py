@@ -16,11 +16,11 @@ from lamina.autograd import gradcheck, gradgradcheck
 from lamina.nn.utils import parametrizations, parametrize
 
 
-def both(run):
+def both(run, atol=2e-6):
     """``run`` on lamina and on torch; what it returns must be the same."""
     torch = need_torch()
     ours, theirs = run(lamina), run(torch)
-    assert_same(ours, theirs, rtol=2e-5, atol=2e-6)
+    assert_same(ours, theirs, rtol=2e-5, atol=atol)
     return ours
 
 
@@ -409,7 +409,7 @@ def test_weight_norm(layer, dim, form):
             utils.parametrize.remove_parametrizations(net, "weight")
         return [*seen, state(net), net(x), isinstance(net.weight, module.nn.Parameter)]
 
-    both(run)
+    both(run, 2e-5)  # gradients are differences of numbers of up to 126: from float64's, PyTorch's are 7e-6 off, these 3e-6
 
 
 @quiet
