@@ -110,6 +110,7 @@ FAST = {
     "matmul": "linear matmul",
     "norm": "batch_norm_backward batch_norm_eval batch_norm_train",
     "optim": "adam_update sgd_update",
+    "pad": "pad pad_backward",
     "parts": (
         "acos acosh asin asinh atanh cast ceil clamp copysign cos cosh eq exp exp2 floor floor_divide fmax fmin fmod ge "
         "gt hypot isfinite isinf isnan le lerp log log10 log2 logaddexp lt masked_fill maximum minimum ne pow "

@@ -9,6 +9,7 @@ from support import compare, layouts, need_torch, same_error
 import lamina
 from lamina import nn
 from lamina.autograd import gradcheck, gradgradcheck
+from lamina.engine.reference import pad as reference
 from lamina.nn import functional as F
 
 KINDS = ("Circular", "Constant", "Reflection", "Replication", "Zero")
@@ -117,3 +118,43 @@ def test_shuffle_errors(name):
         lambda t, x: getattr(t, name)(x, 3), lambda t, x: getattr(t, name)(x[0, 0], 2), lambda t, x: getattr(t, name)([1.0], 2),
     ):  # fmt: skip
         same_error(case, x, match=name.removeprefix("native_") + "|groups")
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "shape, pairs",
+    [
+        ((5, 7, 33, 21), ((0, 0), (0, 0), (2, 1), (3, 0))), ((64, 600), ((0, 0), (7, 5))),
+        ((3, 11, 9, 10, 12), ((0, 0), (0, 0), (1, 1), (0, 3), (2, 2))), ((1, 40, 30, 30), ((0, 0), (0, 0), (1, 1), (1, 1))),
+        ((2, 3, 300, 300), ((0, 0), (0, 0), (9, 9), (9, 9))),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_parts_of_large_arrays(mode, dtype, shape, pairs, channels_last, monkeypatch):
+    """The fast forms against the reference: the same numbers, in the same order in memory."""
+    fast = pytest.importorskip("lamina.engine.onednn.pad")
+    monkeypatch.setattr(fast, "MANY", 0)
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    if channels_last and x.ndim > 2:
+        x = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+    y = fast.pad(x, pairs, mode, 1.5)
+    if channels_last and shape[0] == 1:  # one part
+        assert y is NotImplemented
+        return
+    expected = reference.pad(x, pairs, mode, 1.5)
+    np.testing.assert_array_equal(y, expected)
+    assert np.moveaxis(y, 1, -1).flags.c_contiguous or not channels_last or x.ndim == 2
+    gx = fast.pad_backward(expected, shape, pairs, mode)
+    np.testing.assert_allclose(gx, reference.pad_backward(expected, shape, pairs, mode), rtol=1e-6)
+    assert gx.shape == shape and gx.dtype == x.dtype
+
+
+def test_what_is_not_padded_in_parts():
+    fast = pytest.importorskip("lamina.engine.onednn.pad")
+    x = np.ones((4, 5, 6), "float32")
+    for given, pairs in [
+        (x, ((1, 1), (0, 0), (0, 0))), (x, ((0, 0), (-1, 0), (1, 0))), (x, ((0, 0),) * 3), (x[::2], ((0, 0), (0, 0), (1, 1))),
+        (x.astype("int64"), ((0, 0), (0, 0), (1, 1))), (x[:0], ((0, 0), (0, 0), (1, 1))),
+    ]:  # fmt: skip
+        assert fast.pad(given, pairs, "constant") is NotImplemented

@@ -27,6 +27,12 @@ def pad(x: ndarray, pairs: Pairs, mode: str, value: complex = 0) -> ndarray:
         y = np.zeros_like(x, shape=shape, subok=False) if value == 0 else np.full_like(x, value, shape=shape, subok=False)
     else:
         y = np.empty_like(x, shape=shape, subok=False)
+    fill(y, x, pairs, mode)
+    return y
+
+
+def fill(y: ndarray, x: ndarray, pairs: Pairs, mode: str) -> None:
+    """Write to ``y`` what :func:`pad` gives for ``x``, but for constants, which are there already."""
     runs = _all_runs(x.shape, pairs, mode)
     columns: list[Run] = []
     if mode != "constant" and x.ndim and min(pairs[-1]) >= 0 and y.strides[-1] == y.itemsize:
@@ -38,7 +44,6 @@ def pad(x: ndarray, pairs: Pairs, mode: str, value: complex = 0) -> ndarray:
         y[to] = x[source]
     for to_column, source_column in columns:
         y[..., to_column] = y[..., _shifted(source_column, pairs[-1][0])]
-    return y
 
 
 def pad_backward(grad: ndarray, shape: tuple[int, ...], pairs: Pairs, mode: str) -> ndarray:
