@@ -38,6 +38,15 @@ REASONS: tuple[tuple[str, str], ...] = (
         "NumPy computes it: in one thread, or in several passes over memory where PyTorch makes one.",
     ),
     ("^optimizer.*SGD", "SGD is one pass over memory on either side, and a few microseconds of Python for each tensor here."),
+    (
+        "^optimizer.*fused",
+        "PyTorch's fused Adam is one pass over memory; here NumPy makes some ten over blocks that stay in the cache.",
+    ),
+    (
+        "^peak memory",
+        "Not known row by row: weights in the engine's own forms, what a graph keeps for its rules, and for recurrent layers "
+        "oneDNN's workspace; the smallest rows are a few megabytes.",
+    ),
     ("^pool", "Arrays are put into oneDNN's order and back, which short pools do not earn back."),
     ("^(conv|model|training|compiled)", "oneDNN computes on both sides; to put arrays into its order and back takes time here."),
 )

@@ -26,7 +26,7 @@ PARTS = 8
 MANY = 1 << 21  # numbers from which other than constant padding gains
 
 
-@fast(min_size=1 << 19)
+@fast(min_size=1 << 20)
 def pad(x: ndarray, pairs: Pairs, mode: str, value: complex = 0) -> Any:
     if not x.flags.c_contiguous:
         if not is_channels_last(x):
@@ -48,7 +48,7 @@ def pad(x: ndarray, pairs: Pairs, mode: str, value: complex = 0) -> Any:
     return y
 
 
-@fast(min_size=1 << 19)
+@fast(min_size=1 << 20)
 def pad_backward(grad: ndarray, shape: tuple[int, ...], pairs: Pairs, mode: str) -> Any:
     if not grad.flags.c_contiguous:
         if not is_channels_last(grad):
