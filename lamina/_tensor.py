@@ -295,7 +295,10 @@ class Tensor(Variable):
         return -1
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
+        """The address of the first element, which stays what it is in in-place operations."""
+        if self._writes is None:
+            self._writes = graph.Version()
+        self._writes.addressed = True
         return self._plain().ctypes.data
 
     def is_shared(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
 import warnings
@@ -442,6 +443,23 @@ def test_whoever_shares_memory_sees_what_is_written_in_place(view, record):
     part = y[10:].detach()
     y.mul_(2)
     assert float(part.max()) == 4.0
+
+
+@pytest.mark.parametrize("how", ["data_ptr", "data_ptr of a view", "numpy", "storage"])
+def test_an_address_that_was_asked_for_stays(how):
+    """Whoever holds the address alone, as C code does, finds there what is written in place, as in PyTorch."""
+    y = lamina.linspace(-2, 2, 1 << 16)
+    address = {
+        "data_ptr": lambda: y.data_ptr(),
+        "data_ptr of a view": lambda: y[5:].data_ptr() - 20,
+        "numpy": lambda: y.numpy().ctypes.data,
+        "storage": lambda: y.untyped_storage().data_ptr(),
+    }[how]()
+    y.relu_()
+    y.clamp_(0.5, 1.5)
+    assert y.data_ptr() == address
+    there = np.frombuffer((ctypes.c_char * (4 << 16)).from_address(address), np.float32)
+    np.testing.assert_array_equal(there, y.numpy())
 
 
 def test_in_place_result_must_fit():

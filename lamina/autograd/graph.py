@@ -64,6 +64,7 @@ class Version:
 
     n = 0  # defaults of the class, so that making one costs nothing
     watched = True  # whether every write is counted: see expose()
+    addressed = False  # whether somebody was told where it is
 
 
 class Variable:
@@ -770,8 +771,11 @@ def _alone(x: Any, result: Any, recording: bool) -> bool:
     """Whether ``x`` may take ``result``'s array for its own, as nobody would notice: no one else holds either, nor has views.
 
     Then ``x``'s old array need not be written, and may stay with the node that saved it. While ``recording``, ``x``'s is held
-    by its snapshot, too; ``result``'s may be held by its node.
+    by its snapshot, too; ``result``'s may be held by its node. Who was told the address, or may write unseen, holds no reference.
     """
+    version = x._writes
+    if version is not None and (version.addressed or not version.watched):
+        return False
     if x._base is not None or mode.recorder is not None or result._a.strides != x._a.strides or result._a.dtype is not x._a.dtype:
         return False
     if isinstance(x._a.base, ndarray) or isinstance(result._a.base, ndarray):  # views of such are no references to it
