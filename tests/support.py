@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -146,6 +147,25 @@ def expression(text: str) -> Callable[..., Any]:
     code = eval(f"lambda t, x, y=None, i=None: {text}", names)  # noqa: S307  # the text is the test's own
     code.__name__ = text
     return code
+
+
+def at_once(work: Callable[[int], Any], count: int) -> None:
+    """``work(0)``, ``work(1)``, ... in threads of their own; an error in one of them is raised here."""
+    errors: list[BaseException] = []
+
+    def run(i: int) -> None:
+        try:
+            work(i)
+        except BaseException as error:  # noqa: B036  # raised again below
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def quietly(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import at_once
 
 import lamina
 from lamina import nn
@@ -212,11 +211,7 @@ def test_many_threads_at_once():
                 if not np.allclose(compiled(inputs[i]).numpy(), expected[i].numpy(), rtol=1e-4, atol=1e-6):
                     wrong.append(i)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    at_once(work, 8)
     assert not wrong
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import at_once
 
 import lamina
 from lamina.engine import blas, engine, kernels, memory
@@ -369,11 +370,7 @@ def test_threads_never_share_a_block(clean_pool):
             if not (x[::997] == number * 1000 + i).all():
                 wrong.append(number)
 
-    workers = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for w in workers:
-        w.start()
-    for w in workers:
-        w.join()
+    at_once(work, 4)
     assert not wrong
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
-import threading
 
 import numpy as np
 import pytest
-from support import assert_same, need_torch
+from support import assert_same, at_once, need_torch
 
 import lamina
 from lamina import nn
@@ -174,21 +173,12 @@ def test_python_threads_train_at_once(each_engine):
 
     expected = [train(i) for i in range(4)]
     found = [None] * 4
-    errors = []
 
     def work(i):
-        try:
-            for _ in range(3):
-                found[i] = train(i)
-        except Exception as error:  # noqa: BLE001  # shown by the assertion below
-            errors.append(error)
+        for _ in range(3):
+            found[i] = train(i)
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not errors
+    at_once(work, 4)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

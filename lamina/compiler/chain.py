@@ -32,8 +32,8 @@ FEW = 4096  # numbers up to which a product with itself tells soonest whether an
 class Chained:
     """A stretch as a function of arrays."""
 
-    def __init__(self, sole: dict[int, Node]) -> None:
-        self.sole = sole  # by number of a value: the one step that reads it
+    def __init__(self, readers: dict[int, list[Node | None]]) -> None:
+        self.readers = readers  # by number of a value: the steps that read it, and None for the caller
         self.chain = Chain()
         self.nodes: list[Node] = []
         self.slots: dict[int, Slot] = {}
@@ -84,10 +84,11 @@ class Chained:
         self.captured += present
         self.sources += [v.tensor for v in present]
 
-    def close(self, read: set[int]) -> Node | None:
-        """The stretch as one step of the program, if it is worth it; ``read`` are the values that others read."""
+    def close(self) -> Node | None:
+        """The stretch as one step of the program, if it is worth it."""
+        mine = {id(n) for n in self.nodes}
         made = [v for n in self.nodes for v in values_in(n.outputs)]
-        self.outputs = [v for v in made if v.number in read]
+        self.outputs = [v for v in made if any(id(n) not in mine for n in self.readers.get(v.number, ()))]
         if len(self.nodes) < 2 or not self.outputs:
             return None
         try:
@@ -134,35 +135,27 @@ def _within(a: ndarray, limit: float) -> bool:
 
 def chains(nodes: list[Node], outputs: list[Value]) -> list[Node]:
     """The steps of a program without gradients, stretches of them as one."""
-    result: list[Node] = []
-    groups: list[Chained | Node] = []
-    readers: dict[int, list[Node]] = {}
+    readers: dict[int, list[Node | None]] = {v.number: [None] for v in outputs}
     for node in nodes:
         for v in values_in(node.inputs):
             readers.setdefault(v.number, []).append(node)
-    final = {v.number for v in outputs}
-    sole = {number: found[0] for number, found in readers.items() if len(found) == 1 and number not in final}
-    current = Chained(sole)
+    result: list[Node] = []
+    current = Chained(readers)
+
+    def close() -> None:
+        nonlocal current
+        step = current.close()
+        result.extend(current.nodes if step is None else [step])
+        current = Chained(readers)
+
     for node in nodes:
         if current.take(node):
             continue
-        if current.nodes:
-            groups.append(current)
-            current = Chained(sole)
-            if current.take(node):
-                continue
-        groups.append(node)
-        current = Chained(sole)
-    if current.nodes:
-        groups.append(current)
-    for i, group in enumerate(groups):
-        if isinstance(group, Node):
-            result.append(group)
-            continue
-        others = [n for j, g in enumerate(groups) if j != i for n in ([g] if isinstance(g, Node) else g.nodes)]
-        read = {v.number for v in values_in((outputs, *(n.inputs for n in others)))}
-        step = group.close(read)
-        result += group.nodes if step is None else [step]
+        close()
+        if not current.take(node):
+            result.append(node)
+            current = Chained(readers)
+    close()
     return result
 
 
@@ -204,8 +197,8 @@ def _linear(chained: Chained, node: Node) -> Slot:
         raise Unfit
     # The activation is taken along. Should its own step end up outside of this chain, that changes nothing more.
     (out,) = values_in(node.outputs)
-    follower = chained.sole.get(out.number)
-    activation = None if follower is None else activation_of(follower)
+    readers = chained.readers.get(out.number, ())
+    activation = activation_of(readers[0]) if len(readers) == 1 and readers[0] is not None else None
     y = chained.chain.linear(chained.slot(x), weight.array, bias and bias.array, activation)
     if activation is not None:
         chained.cut.add(out.number)
@@ -248,7 +241,7 @@ def _cut(chained: Chained, node: Node) -> Slot:
 
 def _add(chained: Chained, node: Node) -> Slot:
     x, y = node.inputs
-    if not isinstance(x, Value) or not isinstance(y, Value) or x is y:
+    if not isinstance(x, Value) or not isinstance(y, Value) or x is y or x.array.shape != y.array.shape:
         raise Unfit
     return chained.chain.add(chained.slot(x), chained.slot(y))
 

@@ -8,7 +8,7 @@ The steps are said one after another (:meth:`Chain.conv`, ...); each gives a :cl
 
     chain = Chain()
     x = chain.input(array.shape, array.strides)
-    chain.output(chain.max_pool(chain.conv(x, w, b, settings, "relu", None), ...))
+    chain.output(chain.pool(chain.conv(x, w, b, settings, "relu", None), abi.POOLING_MAX, ...))
     run = chain.ready([weights and biases in the order in which they came])
     (y,) = run(array)
 
@@ -20,18 +20,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from lamina.engine.memory import empty, empty_like
-from lamina.engine.onednn import abi, conv, core, threads
+from lamina.engine.onednn import abi, conv, core, pooling, threads
 from lamina.engine.onednn.abi import Handle, check, create
 from lamina.engine.onednn.call import address
 from lamina.engine.onednn.core import F32, Desc, any_desc, channels_last_desc, plain_desc, primitive
-from lamina.engine.onednn.layouts import first, in_bytes, lying, usable
-from lamina.engine.onednn.pooling import _after
+from lamina.engine.onednn.layouts import first, in_bytes, lying, stand_in, usable
 
 ndarray = np.ndarray
 Ints = tuple[int, ...]
@@ -62,7 +62,7 @@ class Slot:
         self.size = -(-desc.nbytes // 64) * 64
 
 
-Growth = Callable[[list[float], list[ndarray]], float]  # a slot's bound from those of the slots before it, and the weights
+Growth = Callable[[list[float], list[float]], float]  # a slot's bound from those of the slots before it, and the weights' sizes
 
 
 def _as(slot: Slot) -> Growth:
@@ -143,12 +143,9 @@ class Chain:
         for other in (slot, *self.others.get(slot, ())):
             if other.desc.equals(desc):
                 return other
-        engine, _, default = core.session()
         copy = self._slot(slot.shape, desc, _as(slot))
-        with threads.for_work(PASS * prod(slot.shape)), threads.making:
-            core._tell_if_needed(threads.planned())
-            pd = create("reorder_primitive_desc_create", slot.desc, engine, desc, engine, default, destroy="primitive_desc")
-            self._step(pd, (abi.SRC, slot), (abi.DST, copy))
+        with threads.for_work(PASS * prod(slot.shape)):
+            self._step(core.reorder_primitive(slot.desc, desc), (abi.SRC, slot), (abi.DST, copy))
         self.others.setdefault(slot, []).append(copy)
         return copy
 
@@ -197,12 +194,9 @@ class Chain:
         last = channels_last_desc(g.y)
         added = None if added is None else self._lying(added, last)
         attr = core.attributes(*([("binary", abi.ADD, last)] if added is not None else []), *CUTS[activation])
-        bias_desc = None if bias is None else plain_desc(bias.shape)
 
         def make(layout: Callable[[Ints], Desc]) -> Any:
-            kind, direct = abi.FORWARD_INFERENCE, abi.CONVOLUTION_DIRECT
-            y = layout(g.y) if added is None else last
-            return primitive("convolution_forward", kind, direct, layout(g.x), any_desc(g.w), bias_desc, y, *g.windows, attr=attr)
+            return g.forward(layout(g.x), layout(g.y) if added is None else last, bias is not None, attr)
 
         pd = first(make, conv._forward_layouts(g))
         if pd is None or core.implementation(pd) != plain.implementation:  # there is a better way than one primitive
@@ -230,11 +224,10 @@ class Chain:
         """The bound of what is computed from the next weight: the largest input times the sums of the weights' sizes."""
         weight = len(self.weights)
 
-        def bound(bounds: list[float], weights: list[ndarray]) -> float:
-            w = np.abs(weights[weight].reshape(len(weights[weight]), -1), dtype=np.float64)
-            largest = bounds[x.number] * float(w.sum(1).max(initial=0.0))
+        def bound(bounds: list[float], sizes: list[float]) -> float:
+            largest = bounds[x.number] * sizes[weight]
             if biased:
-                largest += float(np.abs(weights[weight + 1]).max(initial=0.0))
+                largest += sizes[weight + 1]
             if added is not None:
                 largest += bounds[added.number]
             return 6.0 if activation == "relu6" and largest < LARGEST else largest
@@ -265,11 +258,9 @@ class Chain:
         shape = (*x.shape[:2], *size)
         if x.desc.equals(plain_desc(x.shape)):
             x = self._lying(x, channels_last_desc(x.shape))
-        attr = core.attributes(("eltwise", abi.LINEAR, scale, 0.0)) if scale != 1.0 else None
-        after = _after(x.shape[2:], size, (kernel, stride, padding))
         with threads.for_work(PASS * prod(shape) * prod(kernel)):
-            windows = stride, kernel, (0,) * len(kernel), padding, after
-            pd = primitive("pooling_forward", abi.FORWARD_INFERENCE, algorithm, x.desc, any_desc(shape), *windows, attr=attr)
+            window = kernel, stride, padding
+            pd = pooling._forward(False, algorithm, x.shape, size, window, scale, (x.desc, any_desc(shape)))
             y_desc = core.query_desc(pd, abi.DST) if pd is not None else None
             if y_desc is None:
                 raise Unfit
@@ -286,8 +277,6 @@ class Chain:
 
     def add(self, x: Slot, y: Slot, activation: str | None = None) -> Slot:
         """activation(x + y), of one shape"""
-        if x.shape != y.shape:
-            raise Unfit
         one, other = x.number, y.number
         y = self._lying(y, x.desc)
         with threads.for_work(PASS * prod(x.shape)):
@@ -308,15 +297,17 @@ class Chain:
 
     def bound(self, weights: list[ndarray]) -> float:
         """The largest size that the inputs' numbers may have with these weights; negative if there is none."""
+        sizes = [float(np.abs(w).reshape(len(w), -1).sum(1, dtype=np.float64).max(initial=0.0)) for w in weights]
         for start in (1e15, 1e10, 1e6, 1e3):
             bounds: list[float] = []
             for growth in self.growth:
-                bounds.append(start if growth is None else growth(bounds, weights))
+                bounds.append(start if growth is None else growth(bounds, sizes))
             if all(b < LARGEST for b in bounds):
                 return start
         return -1.0
 
-    def plan(self) -> int:
+    @cached_property
+    def room(self) -> int:
         """Give every slot its place, the largest first, at the lowest place free for as long as it is needed; the size of all."""
         outside = {s.root for s in self.outputs} | {s for s, _ in self.inputs}
         outside |= {step.y for step in self.steps if isinstance(step, _Function)}
@@ -351,7 +342,7 @@ class _Ready:
     def __init__(self, chain: Chain, weights: list[ndarray]) -> None:
         self.chain, self.arrays = chain, weights
         self.engine, self.stream, _ = core.session()
-        self.results = chain.plan()  # bytes; scratch memory comes after them
+        self.results = chain.room  # bytes; scratch memory comes after them
         self.total = self.results + max((s.scratch for s in chain.steps if isinstance(s, _Step)), default=0)
         self.memories: list[Any] = [None] * len(weights)  # of the weights
         for step in chain.steps:
@@ -398,7 +389,8 @@ class _Ready:
             arrays[slot] = name
             lies(slot, name)
         for i, slot in enumerate(chain.outputs):
-            names[f"like{i}"] = model(slot)
+            order = core.c_strides if slot.desc.equals(plain_desc(slot.shape)) else core.channels_last_strides
+            names[f"like{i}"] = stand_in(slot.shape, order(slot.shape))
             if not any(isinstance(s, _Function) and s.y.root is slot.root for s in chain.steps):
                 lines.append(f"y{i} = empty_like(like{i})")
                 lies(slot.root, f"y{i}")
@@ -439,12 +431,6 @@ class _Ready:
         body = "\n    ".join(lines)
         exec(compile(f"def run({', '.join(arguments)}):\n    {body}\n", "<oneDNN chain>", "exec"), names)
         return names.pop("run")
-
-
-def model(slot: Slot) -> ndarray:
-    """A stand-in for an array that lies as a slot that is returned; it need not exist in full."""
-    order = core.c_strides if slot.desc.equals(plain_desc(slot.shape)) else core.channels_last_strides
-    return np.lib.stride_tricks.as_strided(np.empty(1, F32), slot.shape, in_bytes(order(slot.shape)))
 
 
 class _Bound:

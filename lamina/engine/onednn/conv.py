@@ -172,6 +172,12 @@ class _Geometry:
         lead, rest = (values[:1], values[1:]) if self.groups > 1 else ((), values)
         return (*lead, rest[1], rest[0], *rest[2:])
 
+    def forward(self, x: Desc, y: Desc, with_bias: bool, attr: Any = None) -> Any:
+        """The forward primitive for arrays in these layouts, in use."""
+        kind, direct = abi.FORWARD_INFERENCE, abi.CONVOLUTION_DIRECT
+        bias = plain_desc((self.outputs,)) if with_bias else None
+        return primitive("convolution_forward", kind, direct, x, any_desc(self.w), bias, y, *self.windows, attr=attr)
+
     def hint(self) -> Any:
         """The forward primitive that oneDNN wants to see before it makes a backward one."""
         x, w, y = any_desc(self.x), any_desc(self.w), any_desc(self.y)
@@ -197,14 +203,7 @@ def _made_forward(g: _Geometry, x_strides: Ints, w_strides: Ints, with_bias: boo
         product = _pixel_product(g.x_shape, x_strides, g.y_shape, (c, o), with_bias)
         if product is not None:
             return product
-    bias_desc = plain_desc((g.outputs,)) if with_bias else None
-
-    def make(layout: Callable[[Ints], Desc]) -> Any:
-        kind, direct = abi.FORWARD_INFERENCE, abi.CONVOLUTION_DIRECT
-        arrays = layout(g.x), any_desc(g.w), bias_desc, layout(g.y)
-        return primitive("convolution_forward", kind, direct, *arrays, *g.windows)
-
-    pd = first(make, _forward_layouts(g))
+    pd = first(lambda layout: g.forward(layout(g.x), layout(g.y), with_bias), _forward_layouts(g))
     p = plan(pd, abi.SRC, abi.WEIGHTS, abi.DST, *((abi.BIAS,) if with_bias else ()))
     if p is None:
         return None

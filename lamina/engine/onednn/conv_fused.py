@@ -17,7 +17,7 @@ import numpy as np
 from lamina.engine.door import fast
 from lamina.engine.onednn import abi, conv, core, threads
 from lamina.engine.onednn.conv import Ints, Settings
-from lamina.engine.onednn.core import F32, any_desc, channels_last_desc, plain_desc, plan, plans, primitive
+from lamina.engine.onednn.core import F32, channels_last_desc, plan, plans, primitive
 from lamina.engine.onednn.layouts import arranger, bring, lying, results, usable
 from lamina.engine.onednn.piecewise import clip
 
@@ -66,11 +66,7 @@ def _inside(g: Any, x_strides: Ints, w_strides: Ints, with_bias: bool, lies: Any
         return None
     steps = [("binary", abi.ADD, last)] if lies is not None else []
     attributes = core.attributes(*steps, *CUTS[activation])
-    kind, direct = abi.FORWARD_INFERENCE, abi.CONVOLUTION_DIRECT
-    bias_desc = plain_desc((g.outputs,)) if with_bias else None
-    pd = primitive(
-        "convolution_forward", kind, direct, channels_last_desc(g.x), any_desc(g.w), bias_desc, last, *g.windows, attr=attributes
-    )
+    pd = g.forward(channels_last_desc(g.x), last, with_bias, attributes)
     extra = (abi.post_op_src(0),) if lies is not None else ()
     p = plan(pd, abi.SRC, abi.WEIGHTS, abi.DST, *((abi.BIAS,) if with_bias else ()), *extra)
     if p is None or core.implementation(p.pd).partition(":")[0] != implementation.partition(":")[0]:

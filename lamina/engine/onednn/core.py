@@ -69,7 +69,7 @@ F32 = np.dtype(np.float32)
 CHECK = os.environ.get("LAMINA_CHECK", "") not in ("", "0")
 CAPACITY = 512              # plans per cache
 ELEMENTWISE = ("eltwise_forward", "eltwise_backward", "binary")
-LIGHT = 1 << 15             # bytes up to which these run on one thread: another gains 4 us at most, and costs 100 where it sleeps
+FEW_BYTES = 1 << 15         # up to which these run on one thread: another gains 4 us at most, and costs 100 where it sleeps
 COPY = 30_000               # elements from which a copy to another layout is oneDNN's
 
 def available() -> bool:
@@ -295,7 +295,7 @@ def primitive(kind: str, *args: Any, attr: Handle | None = None, slow: bool = Fa
     unless `slow` allows it (RNNs report `ref` and are fast). Tuples of ints become dims; None is a missing
     descriptor.
     """
-    if kind in ELEMENTWISE and not threads.local.light and max(a.nbytes for a in args if isinstance(a, Desc)) <= LIGHT:
+    if kind in ELEMENTWISE and not threads.local.light and max(a.nbytes for a in args if isinstance(a, Desc)) <= FEW_BYTES:
         with threads.for_work(0):
             return primitive(kind, *args, attr=attr, slow=slow)
     engine, _, default = session()
@@ -448,12 +448,15 @@ def plans(make: Callable[..., Any]) -> Plans:
 
 def reorder_plan(source: Desc, target: Desc) -> Plan:
     """The plan that copies an array that lies as `source` to one that lies as `target`."""
+    return Plan(reorder_primitive(source, target), (abi.SRC, abi.DST))
+
+
+def reorder_primitive(source: Desc, target: Desc) -> Handle:
+    """The primitive descriptor of that copy."""
     engine, _, default = session()
     with threads.making:
         _tell_if_needed(threads.planned())
-        pd = create("reorder_primitive_desc_create", source, engine, target, engine, default,
-                    destroy="primitive_desc")
-    return Plan(pd, (abi.SRC, abi.DST))
+        return create("reorder_primitive_desc_create", source, engine, target, engine, default, destroy="primitive_desc")
 
 
 _reorder = reorders = plans(reorder_plan)      # by two interned descriptors

@@ -67,13 +67,17 @@ def bring(found: list[Desc], wanted: Desc) -> Move | None:
     return move
 
 
+def stand_in(shape: Ints, strides: Ints) -> ndarray:
+    """What an array of these strides (in elements) looks like: NumPy makes others in its order, and it need not exist in full."""
+    return np.lib.stride_tricks.as_strided(np.empty(1, F32), shape, in_bytes(strides))
+
+
 def results(shape: Ints, given: Desc, described: Ints) -> tuple[Callable[[], ndarray], Move | None]:
     """What makes room for a result, and what turns it into a channels-last array (``None``: it is one).
 
     ``described`` is the shape as oneDNN sees it.
     """
-    # NumPy makes arrays in the memory order of another one, which need not exist in full.
-    model = np.lib.stride_tricks.as_strided(np.empty(1, F32), shape, in_bytes(core.channels_last_strides(shape)))
+    model = stand_in(shape, core.channels_last_strides(shape))
 
     def room() -> ndarray:
         return empty_like(model)

@@ -112,13 +112,16 @@ def _after(spatial: Ints, size: Ints, window: Window) -> Ints:
     )
 
 
-def _forward(training: bool, alg: int, shape: Ints, size: Ints, window: Window, scale: float = 1.0) -> Any:
+def _forward(
+    training: bool, alg: int, shape: Ints, size: Ints, window: Window, scale: float = 1.0, layouts: Any = None
+) -> Any:
+    """The primitive for arrays that lie channels-last, or in a pair of ``layouts``."""
     kernel, stride, padding = window
+    x, y = layouts or (channels_last_desc(shape), channels_last_desc((*shape[:2], *size)))
     attr = attributes(("eltwise", abi.LINEAR, scale, 0.0)) if scale != 1.0 else None
     return primitive(
-        "pooling_forward", abi.FORWARD_TRAINING if training else abi.FORWARD_INFERENCE, alg, channels_last_desc(shape),
-        channels_last_desc((*shape[:2], *size)), stride, kernel, (0,) * len(kernel), padding,
-        _after(shape[2:], size, window), attr=attr,
+        "pooling_forward", abi.FORWARD_TRAINING if training else abi.FORWARD_INFERENCE, alg, x, y, stride, kernel,
+        (0,) * len(kernel), padding, _after(shape[2:], size, window), attr=attr,
     )  # fmt: skip
 
 

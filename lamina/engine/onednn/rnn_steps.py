@@ -9,7 +9,7 @@ computed for all steps together, block by block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -143,15 +143,15 @@ def _befores(y: ndarray, first: ndarray, parts: list[slice]) -> Iterator[ndarray
         before = y[part]
 
 
-def _last(y: ndarray, first: ndarray, parts: list[slice]) -> ndarray:
-    """The last state of each sequence."""
-    last = np.empty_like(first)
+def _outermost(rows: ndarray, count: int, parts: Iterable[slice]) -> ndarray:
+    """The row of each of ``count`` sequences in the first of these steps that has it."""
+    found = np.empty((count, rows.shape[1]), F32)
     n = 0
-    for part in reversed(parts):
+    for part in parts:
         if part.stop - part.start > n:
-            last[n : part.stop - part.start] = y[part][n:]
+            found[n : part.stop - part.start] = rows[part][n:]
             n = part.stop - part.start
-    return last
+    return found
 
 
 def layer(
@@ -168,7 +168,7 @@ def layer(
             run, form = weight[len(y)]
             run(_known(h, h0, len(y)), form, y)
             h = y
-        return gates, _last(gates, h0, parts), None, Steps(None, None, None) if training else None
+        return gates, _outermost(gates, len(h0), reversed(parts)), None, Steps(None, None, None) if training else None
     rows, width = len(x), w_hh.shape[1]
     y = empty((rows, width))
     room = (rows if training else len(h0), width)
@@ -192,9 +192,10 @@ def layer(
             np.tanh(after, squashed)
         h, s = y[part], after
         np.multiply(squashed, o[part], h)
+    last = _outermost(y, len(h0), reversed(parts))
     if training:
-        return y, _last(y, h0, parts), _last(cells, s0, parts), Steps(gates, cells, tanhs)
-    return y, _last(y, h0, parts), cells, None
+        return y, last, _outermost(cells, len(s0), reversed(parts)), Steps(gates, cells, tanhs)
+    return y, last, cells, None
 
 
 def layer_backward(
@@ -209,7 +210,7 @@ def layer_backward(
         assert grad_s is not None
         d_gates, grad_s0 = _lstm_backward(grad_y, grad_h, grad_s, parts, s0, w_hh, kept, versions[1], reverse)
         before = [grad_s0]
-    grad_h0 = _first(d_gates, grad_h, parts, w_hh)
+    grad_h0 = _times(_outermost(d_gates, len(grad_h), parts), w_hh)
     weights = [_times(d_gates.T, a) for a in (x, _in_order(_befores(y, h0, parts), reverse))]
     return _times(d_gates, w_ih), [grad_h0, *before], weights, _times(np.ones((1, len(x)), F32), d_gates)[0]
 
@@ -228,17 +229,6 @@ def _in_order(steps: Iterator[ndarray], reverse: bool) -> ndarray:
     """The rows of all steps, which come in the order of computing."""
     arrays = list(steps)
     return np.concatenate(arrays[::-1] if reverse else arrays)
-
-
-def _first(d_gates: ndarray, grad_h: ndarray, parts: list[slice], w_hh: ndarray) -> ndarray:
-    """The gradient of the first hidden states, from the gates of the step that each sequence begins with."""
-    d = np.empty((len(grad_h), d_gates.shape[1]), F32)
-    n = 0
-    for part in parts:
-        if part.stop - part.start > n:
-            d[n : part.stop - part.start] = d_gates[part][n:]
-            n = part.stop - part.start
-    return _times(d, w_hh)
 
 
 def _simple_backward(

@@ -203,17 +203,25 @@ def _across(x: np.ndarray, shape: tuple[int, int, int], log: bool) -> np.ndarray
     return y.reshape(x.shape)
 
 
+def _placed(x: np.ndarray, axis: int, log: bool) -> tuple[np.ndarray, int, np.ndarray | None]:
+    """``x``, in an order in which the axis is rows of some length, or 0 if that is no use; or the result across matrices."""
+    n = _length(x, axis)
+    if n:
+        return x, n, None
+    shape = _matrices(x, axis)
+    found = None if shape is None else _across(x, shape, log)
+    if found is None:
+        x = _inside(x, axis)
+        n = _length(x, axis)
+    return x, n, found
+
+
 @fast(min_size=1_000)
 def softmax(x: np.ndarray, axis: int) -> Any:
     """eˣ/Σeˣ along an axis."""
-    n = _length(x, axis)
-    if not n:
-        shape = _matrices(x, axis)
-        found = None if shape is None else _across(x, shape, False)
-        if found is not None:
-            return found
-        x = _inside(x, axis)
-        n = _length(x, axis)
+    x, n, found = _placed(x, axis, False)
+    if found is not None:
+        return found
     p = _softmax[x.size // n, n] if n else None
     if p is None:
         return NotImplemented
@@ -225,14 +233,9 @@ def softmax(x: np.ndarray, axis: int) -> Any:
 @fast(min_size=16_000)
 def log_softmax(x: np.ndarray, axis: int) -> Any:
     """x − log Σeˣ along an axis."""
-    n = _length(x, axis)
-    if not n:
-        shape = _matrices(x, axis)
-        found = None if shape is None else _across(x, shape, True)
-        if found is not None:
-            return found
-        x = _inside(x, axis)
-        n = _length(x, axis)
+    x, n, found = _placed(x, axis, True)
+    if found is not None:
+        return found
     if not n:
         return NotImplemented
     y = empty_like(x)

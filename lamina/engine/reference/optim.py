@@ -16,6 +16,7 @@ import numpy as np
 
 from lamina.engine import workers
 from lamina.engine.memory import empty_like
+from lamina.engine.reference.piecewise import constant as _number
 
 __all__ = [
     "adadelta_update",
@@ -67,12 +68,6 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
-
-
-@functools.lru_cache(maxsize=256)
-def _number(x: float, dtype: np.dtype) -> ndarray:
-    """A number as a zero-dimensional array: ufuncs take it much faster than Python's float."""
-    return np.array(x, dtype)
 
 
 def _flat(arrays: tuple[ndarray | None, ...]) -> tuple[list[Any], list[tuple[ndarray, ndarray]]]:
