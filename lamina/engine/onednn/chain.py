@@ -37,6 +37,7 @@ ndarray = np.ndarray
 Ints = tuple[int, ...]
 
 PASS = 4  # multiplications that take the time of a number's passing through
+PART = 1 << 17  # numbers
 OWN = 1 << 18  # bytes of results up to which a chain keeps its memory between calls; more comes from the pool
 LARGEST = 1e30  # what no number within a chain may exceed; sums within a convolution stay finite by far
 CUTS: dict[str | None, list] = {
@@ -69,6 +70,13 @@ def _as(slot: Slot) -> Growth:
     """The bound of another form of a slot."""
     number = slot.number
     return lambda bounds, _: bounds[number]
+
+
+def _size(w: ndarray) -> float:
+    """The largest sum of sizes in a row of a weight, or number of a bias, NaN if there is one; by parts that stay in the cache."""
+    rows = w.reshape(len(w), -1)
+    step = max(1, PART // rows.shape[1])
+    return float(np.max([np.abs(rows[i : i + step]).sum(1).max() for i in range(0, len(rows), step)]))
 
 
 def _cut(activation: str, lies: Desc) -> Handle | None:
@@ -297,7 +305,7 @@ class Chain:
 
     def bound(self, weights: list[ndarray]) -> float:
         """The largest size that the inputs' numbers may have with these weights; negative if there is none."""
-        sizes = [float(np.abs(w).reshape(len(w), -1).sum(1, dtype=np.float64).max(initial=0.0)) for w in weights]
+        sizes = [_size(w) for w in weights]
         for start in (1e15, 1e10, 1e6, 1e3):
             bounds: list[float] = []
             for growth in self.growth:
