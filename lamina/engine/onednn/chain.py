@@ -73,7 +73,7 @@ def _as(slot: Slot) -> Growth:
 
 
 def _size(w: ndarray) -> float:
-    """The largest sum of sizes in a row of a weight, or number of a bias, NaN if there is one; by parts that stay in the cache."""
+    """The largest sum of sizes in a row of a weight, or number of a bias, NaN if there is one; in parts that stay in cache."""
     rows = w.reshape(len(w), -1)
     step = max(1, PART // rows.shape[1])
     return float(np.max([np.abs(rows[i : i + step]).sum(1).max() for i in range(0, len(rows), step)]))
