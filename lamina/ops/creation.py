@@ -27,6 +27,12 @@ def finish(array: Any, requires_grad: bool = False, out: Any = None) -> Any:
 
 def size_of(size: tuple, name: str = "size") -> tuple[int, ...]:
     """The shape that a caller gave as ``f(2, 3)`` or ``f((2, 3))``; raises on negative or non-integer entries."""
+    plain = size[0] if len(size) == 1 and isinstance(size[0], tuple) else size
+    for n in plain:
+        if type(n) is not int or n < 0:
+            break
+    else:
+        return tuple(plain)
     if (
         len(size) == 1
         and not isinstance(size[0], (int, np.integer))
@@ -48,6 +54,8 @@ def size_of(size: tuple, name: str = "size") -> tuple[int, ...]:
 
 
 def _check(device: Any, layout: Any, pin_memory: bool = False) -> None:
+    if device is None and layout is None and not pin_memory:
+        return
     check_device(device)
     if layout not in (None, _dtypes.strided):
         raise RuntimeError(f"layout {layout!r} is not available: lamina's tensors are strided")

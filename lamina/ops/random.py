@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 
 from lamina import _dtypes, random
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME, to_numpy
+from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME, to_numpy
 from lamina.autograd.graph import Op, Variable, bump, check_writable, mode, overwrite, repeats, wrap
 from lamina.engine import memory
+from lamina.engine.door import detours
 from lamina.ops import pointwise
 from lamina.ops.creation import _check, finish, size_of
 from lamina.ops.layout import resize_
 from lamina.ops.operands import of_tensor
 from lamina.random import distributions as draw
 from lamina.random import sampling
-from lamina.random.generator import Generator
+from lamina.random.generator import Generator, default_generator
+
+_FEW = 1 << 12  # numbers for which rand() takes the short way
 
 manual_seed, seed, initial_seed = random.manual_seed, random.seed, random.initial_seed
 get_rng_state, set_rng_state = random.get_rng_state, random.set_rng_state
@@ -49,6 +52,8 @@ def _int(value: Any, name: str) -> int:
 
 
 def _float(value: Any, name: str) -> float:
+    if type(value) is float:
+        return value
     if isinstance(value, Variable) and value._a.ndim == 0 and not value._requires:
         value = value._a.item()
     if not isinstance(value, (int, float, np.integer, np.floating)):
@@ -77,9 +82,8 @@ def _into(
 ) -> Any:
     """A filled tensor of ``shape``: ``out`` itself, in its own dtype, or a new one."""
     if out is None:
-        return finish(
-            fill(memory.empty(shape, standard if dtype is None else to_numpy(dtype))), requires_grad
-        )
+        t = wrap(fill(memory.empty(shape, standard if dtype is None else to_numpy(dtype))))
+        return t.requires_grad_() if requires_grad else t
     if not isinstance(out, Variable):
         raise TypeError(f"out must be a Tensor, not {type(out).__name__}")
     tensor: Any = out
@@ -111,6 +115,16 @@ def rand(
     >>> lamina.rand(3)
     tensor([0.4963, 0.7682, 0.0885])
     """
+    if out is generator is dtype is layout is device is size is None and _dtypes._Default.numpy is F32 and not (requires_grad or pin_memory):
+        count = 1
+        for n in size_:
+            if type(n) is not int or n < 0:
+                break
+            count *= n
+        else:
+            if size_ and count < _FEW and not detours:
+                a = default_generator.fractions(count)
+                return wrap(a if len(size_) == 1 else a.reshape(size_))
     _check(device, layout, pin_memory)
     return _into(
         _shape(size_, size, "rand"), out, dtype, _dtypes._Default.numpy, requires_grad,

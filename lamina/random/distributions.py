@@ -20,7 +20,6 @@ from lamina.random.integers import UNSIGNED_WIDE, random_
 from lamina.random.normal import log_normal_, normal_, truncated_normal_
 from lamina.random.uniform import (
     DIGITS,
-    MASK53,
     check_overlap,
     chunks,
     fill_in_order,
@@ -57,9 +56,7 @@ def _bernoulli(out: np.ndarray, p: float, generator: Generator) -> None:
     below = np.uint64(math.ceil(p * 2.0**53))  # k / 2⁵³ < p, asked of the integer k
     with generator.lock:
         for part in chunks(out):
-            words = generator.words64(part.size)
-            words &= MASK53
-            part[...] = words < below
+            part[...] = generator.bits53(part.size) < below
 
 
 def _bernoulli_each(out: np.ndarray, p: np.ndarray, generator: Generator) -> np.ndarray:

@@ -44,6 +44,9 @@ _STATE = np.dtype(
 
 # Below this many words NumPy's random_raw (1 µs a call, 8 bytes a word) beats integers (7 µs a call, 4 bytes a word).
 _FEW = 4096
+_NONE = np.empty(0, np.uint64)
+_MASK24, _UNIT24, _SHIFT32 = np.array((1 << 24) - 1, np.uint32), np.array(2.0**-24, np.float32), np.array(32, np.uint64)
+_MASK53 = np.array((1 << 53) - 1, np.uint64)
 
 
 def _unsigned_seed(seed: int) -> int:
@@ -92,6 +95,12 @@ class Generator:
             self._twister = twister
         return getattr(self, name)
 
+    def _hold(self, ahead: np.ndarray, left: int) -> None:
+        """Have these words at hand, which the twister has given already; its present state has ``left`` more."""
+        self._ahead, self._at, self._left = ahead, 0, left
+        self._fractions = None  # what is held, as fractions() gives it ...
+        self._doubles = [None, None]  # ... and as bits53() does, from the first word on and from the second
+
     @property
     def device(self) -> _dtypes.device:
         """The device it was made for, the CPU."""
@@ -104,6 +113,7 @@ class Generator:
             self._initial_seed = seed
             if "_twister" in self.__dict__:
                 self._reseed(seed & 0xFFFFFFFF)
+            self._hold(_NONE, 0)
             self._fresh = True  # no word drawn since: PyTorch's state bytes tell this from "624 words drawn"
             self.next_normal = self._float_normal = None
 
@@ -135,7 +145,7 @@ class Generator:
         """The whole state as 5056 bytes (an array of uint8), those that ``torch.get_rng_state()`` would give."""
         with self.lock:
             twister = self._twister.state["state"]
-            position = twister["pos"]
+            position = twister["pos"] - len(self._ahead) + self._at
             state = np.zeros((), _STATE)
             state["seed"] = self._initial_seed
             state["seeded"] = 1
@@ -171,6 +181,7 @@ class Generator:
                 "bit_generator": "MT19937",
                 "state": {"key": saved["words"].astype(np.uint32), "pos": _WORDS + 1 - left},
             }
+            self._hold(_NONE, left - 1)
             self._fresh = fresh
             self._initial_seed = int(saved["seed"])
             self.next_normal = float(saved["normal"]) if saved["has_normal"] else None
@@ -207,25 +218,97 @@ class Generator:
 
     # ------------------------------------------------------------------------------------------------- words
     # Whoever draws more than once for one result holds the lock meanwhile.
+    #
+    # A call of NumPy's for every few words would cost ten times what they do, so the rest of the twister's present state
+    # is drawn at once and held here. It never goes beyond that state, so that the saved bytes can be told.
+
+    def _few(self, n: int) -> np.ndarray:
+        """The next ``n`` words as uint64, for reading only."""
+        if not n:
+            return _NONE
+        self._fresh = False
+        at = self._at
+        end = at + n
+        if end <= len(self._ahead):
+            self._at = end
+            return self._ahead[at:end]
+        held, left = self._ahead[at:], self._left or _WORDS
+        n -= len(held)
+        if n <= left:
+            self._hold(self._twister.random_raw(left), 0)
+            self._at = n
+            words = self._ahead[:n]
+        else:
+            self._hold(_NONE, (left - n) % _WORDS)
+            words = self._twister.random_raw(n)
+        return np.concatenate((held, words)) if len(held) else words
+
+    def _many(self, n: int, size: int, dtype: type) -> np.ndarray:
+        """The next ``n`` numbers of ``size`` words each; what is held goes first, and nothing is held afterwards."""
+        self._fresh = False
+        held, left = self._ahead[self._at :], self._left
+        if len(held) % size:  # half a pair
+            held, left = np.append(held, self._twister.random_raw(1)), (left - 1) % _WORDS
+        first = _pairs(held) if size == 2 else held.astype(dtype)
+        n -= len(first)
+        self._hold(_NONE, (left - n * size) % _WORDS)
+        rest = self._integers(0, 1 << 32 * size, n, dtype=dtype)
+        return np.concatenate((first, rest)) if len(first) else rest
 
     def words32(self, n: int) -> np.ndarray:
         """The next ``n`` words of the stream, an array of uint32."""
         with self.lock:
-            if n:
-                self._fresh = False
-            if n < _FEW:
-                return self._twister.random_raw(n).astype(np.uint32)
-            return self._integers(0, 1 << 32, n, dtype=np.uint32)
+            return self._few(n).astype(np.uint32) if n < _FEW else self._many(n, 1, np.uint32)
 
     def words64(self, n: int) -> np.ndarray:
         """The next ``n`` pairs of words, an array of uint64; the first word of a pair is the high half."""
         with self.lock:
-            if n:
-                self._fresh = False
-            if n < _FEW:
-                raw = self._twister.random_raw(2 * n)
-                return raw[::2] << np.uint64(32) | raw[1::2]
-            return self._integers(0, 1 << 64, n, dtype=np.uint64)
+            return _pairs(self._few(2 * n)) if n < _FEW else self._many(n, 2, np.uint64)
+
+    def bits53(self, n: int) -> np.ndarray:
+        """The low 53 bits of the next ``n`` pairs of words, an array of uint64 for reading only."""
+        with self.lock:
+            at = self._at
+            end = at + 2 * n
+            if end > len(self._ahead):
+                return self.words64(n) & _MASK53
+            held = self._doubles[at & 1]
+            if held is None:
+                held = self._doubles[at & 1] = _pairs(self._ahead[at & 1 :]) & _MASK53
+            self._at = end
+            return held[at >> 1 : (at >> 1) + n]
+
+    def fractions(self, n: int, out: np.ndarray | None = None) -> np.ndarray:
+        """The low 24 bits of the next ``n`` words as float32 in [0, 1), in a new array or in a contiguous vector."""
+        with self.lock:
+            at = self._at
+            end = at + n
+            if end <= len(self._ahead):
+                if self._fractions is None:
+                    self._fractions = _fraction(self._ahead.astype(np.uint32), None)
+                self._at = end
+                held = self._fractions[at:end]
+                if out is None:
+                    return held.copy()
+                out[...] = held
+                return out
+            return _fraction(self.words32(n), out)
+
+
+def _pairs(words: np.ndarray) -> np.ndarray:
+    second = words[1::2]
+    pairs = words[: 2 * len(second) : 2] << _SHIFT32
+    pairs |= second
+    return pairs
+
+
+def _fraction(words: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    words &= _MASK24
+    if out is None:
+        out = np.empty(len(words), np.float32)
+    out[...] = words.view(np.int32)  # which the processor, unlike uint32, converts to floats
+    out *= _UNIT24
+    return out
 
 
 def _array_state(state: Any) -> np.ndarray:

@@ -12,8 +12,10 @@ from lamina.random.uniform import DIGITS, chunks, fill_in_order, scalar_name
 
 __all__ = ["random_"]
 
+I64 = np.dtype(np.int64)
 _LOW64, _TOP64 = -(1 << 63), (1 << 63) - 1
 UNSIGNED_WIDE = (np.dtype("uint16"), np.dtype("uint32"), np.dtype("uint64"))
+_FEW = 64  # numbers of which a remainder is as cheap as anything
 # From this range on a number takes two words, so that the remainder stays close to uniform.
 _WIDE_RANGE = 1 << 28
 
@@ -32,6 +34,8 @@ def random_(
     """
     generator = resolve(generator)
     dtype = out.dtype
+    if low is not None and high is not None and dtype is I64 and _LOW64 <= low < high <= _TOP64:
+        return _fill_integers(out, low, high - low, generator, wide=high - low >= _WIDE_RANGE)
     if out.size == 0 and high is None and low in (None, _LOW64):
         return out
     if low is None and high is None:
@@ -127,8 +131,10 @@ def _integers(out: np.ndarray, low: int, count: int, generator: Generator, wide:
         for part in chunks(out):
             words = generator.words64(part.size) if wide else generator.words32(part.size)
             kind = words.dtype.type
-            if count & (count - 1) == 0:
-                words &= kind(min(count - 1, int(np.iinfo(words.dtype).max)))
+            if count <= 1 << 28 and words.size < _FEW:
+                words %= np.array(count, words.dtype)
+            elif count & (count - 1) == 0:
+                words &= kind((count - 1) & ((1 << 8 * words.itemsize) - 1))
             else:
                 # NumPy divides by a constant many times faster than it takes a remainder
                 quotients = words // kind(count)

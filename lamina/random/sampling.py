@@ -13,6 +13,7 @@ __all__ = ["multinomial", "randperm"]
 
 # From this length on PyTorch shuffles by another method, with two words for each step.
 LONG = (2**32 - 1) // 20
+_SHORT = 256  # up to here the loop over the exchanges is quicker than what works them out at once
 _MAX_CATEGORIES = 1 << 24
 
 
@@ -41,6 +42,12 @@ def randperm(
     if n < 2:
         return np.zeros(n, dtype)
     words = generator.words32(n - 1)
+    if n < _SHORT:
+        order = list(range(n))
+        for i, word in enumerate(words.tolist()):
+            j = i + word % (n - i)
+            order[i], order[j] = order[j], order[i]
+        return np.array(order, dtype)
     words %= np.arange(n, 1, -1, dtype=np.uint32)
     return _apply_exchanges(words, n).astype(dtype, copy=False)
 

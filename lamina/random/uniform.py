@@ -17,7 +17,9 @@ from lamina.random.generator import Generator, resolve
 
 __all__ = ["uniform_"]
 
-_MASK24, MASK53 = np.uint32((1 << 24) - 1), np.uint64((1 << 53) - 1)
+F32 = np.dtype(np.float32)
+_UNIT53 = np.array(2.0**-53)
+_SAFE = 2.0**127  # bounds up to here are float32's, and so is their distance
 _CHUNK = 1 << 17  # elements at a time, so that what is in between stays in the cache
 
 
@@ -58,6 +60,9 @@ def floating_only(name: str, out: np.ndarray) -> None:
 
 def store(out: np.ndarray, wide: np.ndarray) -> None:
     """``out[...] = wide`` for float64 values; half precision by way of float32, as PyTorch converts."""
+    if out.dtype == np.float64:
+        out[...] = wide
+        return
     with np.errstate(over="ignore"):
         out[...] = wide.astype(np.float32) if out.dtype in HALVES else wide
 
@@ -74,6 +79,9 @@ def uniform_(
         NotImplementedError: ``out`` is not floating.
         RuntimeError: ``low > high``, or a bound or their distance does not fit the dtype.
     """
+    if out.dtype is F32 and -_SAFE < low <= high < _SAFE and out.flags.c_contiguous:
+        uniform_into(out.reshape(-1), low, high, resolve(generator))
+        return out
     if out.dtype.kind == "c":
         uniform_(as_real(out), low, high, generator)
         return out
@@ -95,39 +103,42 @@ def uniform_(
 
 def uniform_into(out: np.ndarray, low: float, high: float, generator: Generator) -> None:
     """``fma(k / 2ᵈ, high − low, low)`` in a contiguous vector, with k the low d bits of a word or of a pair of words."""
+    fill = _uniform64_into if out.dtype == np.float64 else _uniform32_into
+    if out.size <= _CHUNK:
+        fill(out, low, high, generator)
+        return
     with generator.lock:
         for part in chunks(out):
-            if out.dtype == np.float64:
-                _uniform64_into(part, low, high, generator)
-            else:
-                _uniform32_into(part, low, high, generator)
+            fill(part, low, high, generator)
 
 
 def _uniform64_into(part: np.ndarray, low: float, high: float, generator: Generator) -> None:
-    part[...] = generator.words64(part.size) & MASK53
-    part *= 2.0**-53
+    np.multiply(generator.bits53(part.size), _UNIT53, out=part)
     if low != 0.0 or high != 1.0:
         part[...] = fma(part, high - low, low)
         part[part == high] = low
 
 
 def _uniform32_into(part: np.ndarray, low: float, high: float, generator: Generator) -> None:
-    words = generator.words32(part.size)
-    words &= _MASK24
-    numbers = words.view(np.int32)  # which the processor, unlike uint32, converts to floats
+    whole = part.dtype is F32 or part.dtype == F32
+    numbers = part if whole else np.empty(part.size, F32)
+    generator.fractions(part.size, numbers)
+    if low == 0.0 and high == 1.0 and whole:
+        return
     low4, high4 = np.float32(low), np.float32(high)
     scale = float(high4 - low4)
-    if part.dtype == np.float32 and math.frexp(scale)[0] == 0.5:
+    if whole and math.frexp(scale)[0] == 0.5:
         # Times a power of two is exact, so there is nothing to fuse.
-        part[...] = numbers
-        part *= np.float32(scale * 2.0**-24)
+        part *= np.float32(scale)
         if low:
             part += low4
     else:
-        wide = numbers.astype(np.float64)
-        wide *= scale * 2.0**-24
-        wide += float(low4)
-        store(part, wide)
+        wide = np.multiply(numbers, scale, dtype=np.float64)
+        if whole:
+            np.add(wide, float(low4), out=part)
+        else:
+            wide += float(low4)
+            store(part, wide)
     end = part.dtype.type(high4)
     if part.dtype.type(np.float32((1 - 2.0**-24) * scale + float(low4))) == end:
         part[part == end] = low4
@@ -144,8 +155,8 @@ def uniform64(n: int, generator: Generator) -> np.ndarray:
     return u
 
 
-def fma(x: np.ndarray, a: float, b: float) -> np.ndarray:
-    """``x·a + b`` rounded once, as the fused instruction that PyTorch is compiled to does (x, a, b float64).
+def fma(x: Any, a: float, b: float) -> Any:
+    """``x·a + b`` rounded once, as the fused instruction that PyTorch is compiled to does (x: float64s, or a float of Python).
 
     The rounding errors of the product (Dekker) and of the sum (Knuth) are added to the rounded sum.
     """
@@ -155,7 +166,7 @@ def fma(x: np.ndarray, a: float, b: float) -> np.ndarray:
     ):  # beyond 2⁹⁰⁰ halves would overflow
         return product + b
     x_high, x_low = _split(x)
-    a_high, a_low = _split(np.float64(a))
+    a_high, a_low = _split(a)
     product_error = ((x_high * a_high - product) + x_high * a_low + x_low * a_high) + x_low * a_low
     total = product + b
     back = total - product
