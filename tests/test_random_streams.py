@@ -306,3 +306,31 @@ def test_layers_after_a_seed(seed):
     for a, b in zip(weights(lamina), weights(torch), strict=True):
         same(a, b, False)
     same_state(ours, theirs)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    draws=st.lists(
+        st.tuples(st.sampled_from(["words32", "words64", "bits53", "fractions"]), st.sampled_from([0, 1, 5, 310, 625, 4096, 5001])),
+        max_size=8,
+    ),
+)
+def test_every_way_to_draw_takes_the_next_words(seed, draws):
+    """Few numbers come from words that are held, many from NumPy at once: the stream is one, and so is the saved state."""
+    stream = np.random.MT19937(0)
+    np.random.RandomState(stream).seed(seed)
+    generator = lamina.Generator().manual_seed(seed)
+    for name, n in draws:
+        pairs = name in ("words64", "bits53")
+        words = stream.random_raw(2 * n if pairs else n)
+        if pairs:
+            words = words[::2] << np.uint64(32) | words[1::2]
+        expected = {
+            "bits53": lambda w: w & np.uint64((1 << 53) - 1), "fractions": lambda w: (w & np.uint64((1 << 24) - 1)) / 2.0**24,
+        }.get(name, lambda w: w)(words)  # fmt: skip
+        np.testing.assert_array_equal(getattr(generator, name)(n), expected)
+        twin = generator.clone_state()
+        assert int(twin.words32(1)[0]) == int(generator.clone_state().words32(700)[0])
+        state = lamina.Generator().set_state(generator.get_state())
+        assert state.get_state().equal(generator.get_state())

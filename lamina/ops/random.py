@@ -115,7 +115,8 @@ def rand(
     >>> lamina.rand(3)
     tensor([0.4963, 0.7682, 0.0885])
     """
-    if out is generator is dtype is layout is device is size is None and _dtypes._Default.numpy is F32 and not (requires_grad or pin_memory):
+    usual = out is generator is dtype is layout is device is size is None and not (requires_grad or pin_memory)
+    if usual and _dtypes._Default.numpy is F32:
         count = 1
         for n in size_:
             if type(n) is not int or n < 0:
