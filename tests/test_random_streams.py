@@ -308,13 +308,13 @@ def test_layers_after_a_seed(seed):
     same_state(ours, theirs)
 
 
+WAYS = ("words32", "words64", "bits53", "fractions")
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
-    draws=st.lists(
-        st.tuples(st.sampled_from(["words32", "words64", "bits53", "fractions"]), st.sampled_from([0, 1, 5, 310, 625, 4096, 5001])),
-        max_size=8,
-    ),
+    draws=st.lists(st.tuples(st.sampled_from(WAYS), st.sampled_from([0, 1, 5, 310, 625, 4096, 5001])), max_size=8),
 )
 def test_every_way_to_draw_takes_the_next_words(seed, draws):
     """Few numbers come from words that are held, many from NumPy at once: the stream is one, and so is the saved state."""
