@@ -63,7 +63,44 @@ class Residual(nn.Module):
         return lamina.relu(y) if self.relu else y
 
 
+class Joined(nn.Module):
+    """Results of two branches one after the other."""
+
+    def __init__(self, one: nn.Module, other: nn.Module, dim: int = 1) -> None:
+        super().__init__()
+        self.one, self.other, self.dim = one, other, dim
+
+    def forward(self, x):
+        return lamina.cat([self.one(x), x, self.other(x)], self.dim)
+
+
+def generator(groups: int = 1, channels: int = 16) -> nn.Module:
+    return network(
+        nn.Conv2d(3, channels, 3, 2, 1), nn.LeakyReLU(0.2),
+        nn.ConvTranspose2d(channels, 16, 4, 2, 1, bias=False, groups=groups), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.ConvTranspose2d(16, 8, 3, 2, 1, output_padding=1), nn.Tanh(), nn.ConvTranspose2d(8, 3, 4, 2, 1), nn.Tanh(),
+    )  # fmt: skip
+
+
 NETWORKS = {
+    "transposed": generator,
+    "transposed in groups": lambda: generator(2),
+    "transposed, many channels": lambda: network(
+        nn.Conv2d(3, 512, 3, 4, 1), nn.ConvTranspose2d(512, 256, 4, 2, 1), nn.ReLU(), nn.Conv2d(256, 8, 1),
+    ),
+    "activations": lambda: network(
+        nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 1), nn.GELU(), nn.Conv2d(8, 8, 3), nn.Hardswish(), nn.Conv2d(8, 8, 1),
+        nn.LeakyReLU(-1.5), nn.Conv2d(8, 8, 1), nn.GELU("tanh"), nn.MaxPool2d(2), nn.Sigmoid(), nn.Hardtanh(0.4, 0.6),
+        nn.Flatten(), nn.Linear(288, 9), nn.Tanh(),
+    ),
+    "joined": lambda: network(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), Joined(nn.Conv2d(8, 8, 1), nn.Sequential(nn.Conv2d(8, 4, 1), nn.Tanh())),
+        nn.Conv2d(20, 8, 3), nn.Flatten(), Joined(nn.Linear(1568, 3), nn.Linear(1568, 4), -1), nn.Linear(1575, 2),
+    ),
+    "an activation twice": lambda: network(
+        nn.Conv2d(3, 8, 3, padding=1), nn.Tanh(), nn.Tanh(), nn.Conv2d(8, 8, 1), nn.GELU(), nn.Softmax(1), nn.Conv2d(8, 8, 1),
+        Residual(nn.Sigmoid(), relu=False), nn.SiLU(), nn.Conv2d(8, 2, 1),
+    ),
     "conv, pool, linear": lambda: network(
         nn.Conv2d(3, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 3), nn.ReLU(), nn.AvgPool2d(2),
         nn.Flatten(), nn.Linear(144, 20), nn.ReLU(), nn.Linear(20, 4),
@@ -136,6 +173,22 @@ def test_bad_weights_are_not_chained():
         net[3].bias[2] = 0.5
         close(compiled(images()), net(images()))
         assert used(compiled)
+
+
+def test_a_deep_network_is_several_chains():
+    """One bound for all of it would be beyond all numbers."""
+    net = network(nn.Conv2d(3, 16, 3, padding=1), *(m for _ in range(40) for m in (nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())))
+    for m in net:
+        if isinstance(m, nn.Conv2d):
+            nn.init.kaiming_normal_(m.weight)
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        compiled(images())
+        close(compiled(images(seed=1)), net(images(seed=1)), 1e-5)
+        assert len(chained(compiled)) > 1 and all(c.state[1] > 0 for c in chained(compiled))
+        x = images()
+        x[1, 1, 3, 5] = float("nan")
+        close(compiled(x), net(x), 1e-5)
 
 
 def test_weights_that_change_are_seen():

@@ -1,6 +1,7 @@
 """Chains: stretches of a program without gradients that the engine takes as one call.
 
-Convolutions with what follows them (batch norm, addition, relu, pooling, linear layers) are said to the engine step by
+Convolutions, transposed ones too, with what follows them (batch norm, addition, activations, pooling, concatenation, linear
+layers) are said to the engine step by
 step (``engine/onednn/chain.py``). The chain is kept together with its weights, folded and in the layouts that the engine wants,
 while their counts of writes stay what they are.
 
@@ -16,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from lamina.compiler.fuse import F32, FusedConvolution, activation_of
+from lamina.compiler.fuse import F32, FusedConvolution
 from lamina.compiler.record import Node, Value, values_in
 from lamina.engine import kernels
 from lamina.engine.door import detours
 from lamina.engine.onednn import abi, core, pooling
-from lamina.engine.onednn.chain import Chain, Slot, Unfit
-from lamina.ops import conv, linalg, piecewise, pointwise, shape
+from lamina.engine.onednn.chain import Activation, Chain, Slot, Unfit
+from lamina.ops import activation, conv, join, linalg, piecewise, pointwise, shape
 from lamina.ops import pooling as pools
 
 ndarray = np.ndarray
@@ -42,21 +43,23 @@ class Chained:
         self.weighing: list[Callable[[], list[ndarray]]] = []  # what gives the weights of each step
         self.sources: list[Any] = []  # the tensors that weights are made of
         self.captured: list[Value] = []
-        self.cut: set[int] = set()  # values that an activation was applied to already
+        self.after: Node | None = None
+        self.active: set[int] = set()  # values that the activation after them was applied to already
         self.plain: Any = None  # the steps one by one; set when the program is written
         self.state: tuple[list[Any], float, Any] = [], -1.0, None  # versions of the sources, bound, what runs
 
     # -- while it is made ------------------------------------------------------------------------------------------
 
-    def take(self, node: Node) -> bool:
-        """Add a step, if it can be one."""
+    def take(self, node: Node, after: Node | None) -> bool:
+        """Add a step, if it can be one; ``after`` is the one that comes next."""
+        self.after = after
         say = _SAID.get(node.kind if node.kind == "fused" else node.what)
         if say is None or node.kind == "call" and (node.settings["used"] or not node.settings["single"]):
             return False
         values = list(values_in((node.inputs, node.outputs)))
         if any(v.array.dtype != F32 or not v.array.size for v in values):
             return False
-        if not self.nodes and say is not _fused and say is not _convolution:
+        if not self.nodes and say not in (_fused, _convolution):
             return False
         try:
             slot = say(self, node)
@@ -83,6 +86,16 @@ class Chained:
         present = [v for v in values if v is not None]
         self.captured += present
         self.sources += [v.tensor for v in present]
+
+    def following(self, node: Node) -> Activation | None:
+        """The activation that comes next, to be taken along, if nobody else reads the step's result."""
+        (out,) = values_in(node.outputs)
+        found = None
+        if self.after is not None and self.readers.get(out.number, ()) == [self.after]:
+            found = _activation(self.after)
+        if found is not None:
+            self.active.add(out.number)
+        return found
 
     def close(self) -> Node | None:
         """The stretch as one step of the program, if it is worth it."""
@@ -148,11 +161,11 @@ def chains(nodes: list[Node], outputs: list[Value]) -> list[Node]:
         result.extend(current.nodes if step is None else [step])
         current = Chained(readers)
 
-    for node in nodes:
-        if current.take(node):
+    for node, after in zip(nodes, [*nodes, None][1:], strict=True):
+        if current.take(node, after):
             continue
         close()
-        if not current.take(node):
+        if not current.take(node, after):
             result.append(node)
             current = Chained(readers)
     close()
@@ -162,32 +175,54 @@ def chains(nodes: list[Node], outputs: list[Value]) -> list[Node]:
 # -- how each step is said -----------------------------------------------------------------------------------------
 
 
-def _convolve(chained: Chained, x: Value, step: Any, added: Value | None) -> Slot:
-    weight, bias, normed = step.weight, step.bias, step.normed
-    values = [weight, bias, *(normed or ())[:4]]
+_ACTIVATIONS: dict[Any, Callable[..., Activation]] = {
+    piecewise.Relu: lambda: (abi.RELU, 0.0, 0.0),
+    piecewise.LeakyRelu: lambda slope: (abi.RELU, float(slope), 0.0),
+    piecewise.Hardtanh: lambda low, high: (abi.CLIP, float(low), float(high)),
+    piecewise.Hardswish: lambda: (abi.HARDSWISH, 1 / 6, 0.5),
+    activation.Sigmoid: lambda: (abi.LOGISTIC, 0.0, 0.0),
+    activation.Tanh: lambda: (abi.TANH, 0.0, 0.0),
+    activation.Silu: lambda: (abi.SWISH, 1.0, 0.0),
+    activation.Gelu: lambda approximate: (abi.GELU_TANH if approximate == "tanh" else abi.GELU_ERF, 0.0, 0.0),
+}
+_TAKEN_UP = {None: None, "relu": (abi.RELU, 0.0, 0.0), "relu6": (abi.CLIP, 0.0, 6.0)}  # by FusedConvolution's names
+
+
+def _activation(node: Node) -> Activation | None:
+    """The step as an activation in the engine's words, if it is one."""
+    if node.kind != "call" or node.settings["used"] or not node.settings["single"] or node.what not in _ACTIVATIONS:
+        return None
+    return _ACTIVATIONS[node.what](*node.inputs[1:])
+
+
+def _convolve(chained: Chained, node: Node, step: FusedConvolution, x: Value, added: Value | None) -> Slot:
+    values = [step.weight, step.bias, *(step.normed or ())[:4]]
     if any(v is not None and v.kind != "captured" for v in values):
         raise Unfit
     fold = step.folding()
-    w, b, _ = fold()
-    y = chained.chain.conv(
-        chained.slot(x), w, b, step.settings, step.activation, None if added is None else chained.slot(added)
-    )
 
     def give() -> list[ndarray]:
         w, b, _ = fold()
+        w = w if step.size is None else w.swapaxes(0, 1)
         return [w] if b is None else [w, b]
 
+    w, *rest = give()
+    b = rest[0] if rest else None
+    then = _TAKEN_UP[step.activation] or chained.following(node)
+    if step.size is not None:
+        y = chained.chain.transposed(chained.slot(x), w, b, step.size, step.settings, then)
+    else:
+        y = chained.chain.conv(chained.slot(x), w, b, step.settings, then, None if added is None else chained.slot(added))
     chained.weights(values, give)
     return y
 
 
 def _fused(chained: Chained, node: Node) -> Slot:
-    x, added = node.inputs
-    return _convolve(chained, x, node.what, added)
+    return _convolve(chained, node, node.what, *node.inputs)
 
 
 def _convolution(chained: Chained, node: Node) -> Slot:
-    return _convolve(chained, node.inputs[0], FusedConvolution(node), None)
+    return _convolve(chained, node, FusedConvolution(node), node.inputs[0], None)
 
 
 def _linear(chained: Chained, node: Node) -> Slot:
@@ -195,13 +230,7 @@ def _linear(chained: Chained, node: Node) -> Slot:
     values = [weight, bias]
     if x.array.ndim != 2 or any(v is not None and v.kind != "captured" for v in values):
         raise Unfit
-    # The activation is taken along. Should its own step end up outside of this chain, that changes nothing more.
-    (out,) = values_in(node.outputs)
-    readers = chained.readers.get(out.number, ())
-    activation = activation_of(readers[0]) if len(readers) == 1 and readers[0] is not None else None
-    y = chained.chain.linear(chained.slot(x), weight.array, bias and bias.array, activation)
-    if activation is not None:
-        chained.cut.add(out.number)
+    y = chained.chain.linear(chained.slot(x), weight.array, bias and bias.array, chained.following(node))
     chained.weights(values, lambda: [v.tensor._a for v in values if v is not None])
     return y
 
@@ -232,18 +261,25 @@ def _adaptive_avg_pool(chained: Chained, node: Node) -> Slot:
     return chained.chain.pool(chained.slot(x), abi.POOLING_AVG_EXCLUDE_PADDING, size, kernel, kernel, (0,) * len(size))
 
 
-def _cut(chained: Chained, node: Node) -> Slot:
-    name, x = activation_of(node), node.inputs[0]
-    if name is None:
+def _activate(chained: Chained, node: Node) -> Slot:
+    found, x = _activation(node), node.inputs[0]
+    if found is None:
         raise Unfit
-    return chained.slots[x.number] if x.number in chained.cut else chained.chain.cut(chained.slot(x), name)
+    return chained.slots[x.number] if x.number in chained.active else chained.chain.activate(chained.slot(x), found)
 
 
 def _add(chained: Chained, node: Node) -> Slot:
     x, y = node.inputs
     if not isinstance(x, Value) or not isinstance(y, Value) or x is y or x.array.shape != y.array.shape:
         raise Unfit
-    return chained.chain.add(chained.slot(x), chained.slot(y))
+    return chained.chain.add(chained.slot(x), chained.slot(y), chained.following(node))
+
+
+def _cat(chained: Chained, node: Node) -> Slot:
+    dim, *parts = node.inputs
+    if len({v.array.ndim for v in parts}) > 1:
+        raise Unfit
+    return chained.chain.cat([chained.slot(v) for v in parts], dim % parts[0].array.ndim)
 
 
 def _view(chained: Chained, node: Node) -> Slot:
@@ -260,10 +296,10 @@ def _contiguous(chained: Chained, node: Node) -> Slot:
 
 
 _SAID: dict[Any, Callable[[Chained, Node], Slot]] = {
-    "fused": _fused, conv.Convolution: _convolution, linalg.Linear: _linear, pools.MaxPool: _max_pool, pools.AvgPool: _avg_pool,
-    pools.AdaptiveAvgPool: _adaptive_avg_pool, piecewise.Relu: _cut, piecewise.Hardtanh: _cut, pointwise.Add: _add,
-    shape.View: _view, shape.Squeeze: _view, shape.Unsqueeze: _view,
-    kernels.contiguous: _contiguous,
+    "fused": _fused, conv.Convolution: _convolution, conv.ConvolutionBackwardInput: _convolution, linalg.Linear: _linear,
+    pools.MaxPool: _max_pool, pools.AvgPool: _avg_pool, pools.AdaptiveAvgPool: _adaptive_avg_pool,
+    pointwise.Add: _add, join.Cat: _cat, **dict.fromkeys(_ACTIVATIONS, _activate),
+    shape.View: _view, shape.Squeeze: _view, shape.Unsqueeze: _view, kernels.contiguous: _contiguous,
 }  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Fusion: a convolution takes up what follows it where no gradients are wanted.
 
-A batch norm with given statistics is folded into the weight and the bias; an array that is added to the result, and a relu
-or relu6 after that, become part of the engine's call (``conv_fused``). The folded weight is kept while the tensors that it was
-made of are the same, by their counts of writes; where writes cannot be counted (somebody holds the NumPy array) it is made anew
-with each call.
+A batch norm with given statistics is folded into the weight and the bias, of transposed convolutions, too. With a plain one,
+an array that is added to the result, and a relu or relu6 after that, become part of the engine's call (``conv_fused``). The
+folded weight is kept while the tensors that it was made of are the same, by their counts of writes; where writes cannot be
+counted (somebody holds the NumPy array) it is made anew with each call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from lamina.autograd.graph import memory_version
 from lamina.compiler.record import Node, Value, values_in
-from lamina.ops.conv import Convolution
+from lamina.ops.conv import Convolution, ConvolutionBackwardInput
 from lamina.ops.norm import BatchNormEval
 from lamina.ops.piecewise import Hardtanh, Relu
 from lamina.ops.pointwise import Add
@@ -23,10 +23,14 @@ F32 = np.dtype(np.float32)
 
 
 class FusedConvolution:
-    """What a fused step computes: activation(conv(x, w·s, (b − m)·s + t) + added), with what it was made of."""
+    """What a fused step computes: activation(conv(x, w·s, (b − m)·s + t) + added), with what it was made of.
+
+    ``size`` is that of the result of a transposed convolution, for which nothing is added and no activation taken up.
+    """
 
     def __init__(self, node: Node) -> None:
-        _, self.weight, self.bias, self.settings = node.inputs
+        _, self.weight, self.bias, *size, self.settings = node.inputs
+        self.size: tuple[int, ...] | None = size[0] if size else None
         self.normed: tuple | None = None  # (weight, bias, mean, variance, epsilon) of the batch norm
         self.activation: str | None = None
 
@@ -47,12 +51,21 @@ class FusedConvolution:
             factor = 1 / np.sqrt(var._a.astype(np.float64) + eps)
             if scale is not None:
                 factor *= scale._a
-            w = (weight._a * factor.reshape(-1, *(1,) * (weight._a.ndim - 1))).astype(weight._a.dtype)
+            w = self._scaled(weight._a, factor)
             b = ((0 if bias is None else bias._a) - mean._a) * factor + (0 if shift is None else shift._a)
             kept[:3] = versions, w, b.astype(weight._a.dtype)
             return w, kept[2], 0
 
         return fold
+
+    def _scaled(self, w: Any, factor: Any) -> Any:
+        """The weight, what makes a channel of the result times its factor."""
+        ones = (1,) * (w.ndim - 2)
+        if self.size is None:
+            return (w * factor.reshape(-1, 1, *ones)).astype(w.dtype)
+        groups = self.settings[3]
+        apart = w.reshape(groups, -1, *w.shape[1:]) * factor.reshape(groups, 1, -1, *ones)
+        return apart.reshape(w.shape).astype(w.dtype)
 
 
 def activation_of(node: Node) -> str | None:
@@ -83,9 +96,9 @@ def fuse(nodes: list[Node], outputs: list[Value]) -> list[Node]:
         return found[0] if nodes[found[0]].kind == "call" else None
 
     for i, node in enumerate(nodes):
-        if node.kind != "call" or node.what is not Convolution or i in gone:
+        if node.kind != "call" or node.what not in (Convolution, ConvolutionBackwardInput) or i in gone:
             continue
-        x, weight, bias, _ = node.inputs
+        x, weight, bias = node.inputs[:3]
         if weight.kind != "captured" or bias is not None and bias.kind != "captured" or x.array.dtype != F32:
             continue
         step = FusedConvolution(node)
@@ -97,6 +110,8 @@ def fuse(nodes: list[Node], outputs: list[Value]) -> list[Node]:
                 step.normed, y, at = normed, nodes[j].outputs[0], j
                 parts.append(j)
                 j = only_reader(y, at)
+        if step.size is not None:
+            j = None
         if j is not None and nodes[j].what is Add:
             a, b = nodes[j].inputs
             other = b if a is y else a

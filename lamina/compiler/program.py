@@ -241,6 +241,10 @@ class Source:
             if v is not None:
                 self.tensor(v)  # under guard
         self.line(f"w, b, v = {self.bind(step.folding(), 'fold')}()")
+        if step.size is not None:
+            rest = f"{step.size!r}, {self.bind(step.settings, 's')}, v"
+            self.line(f"a{y.number} = {self.bind(kernels.conv_backward_input, 'k_')}({self.array(x)}, w, b, {rest})")
+            return
         other = "None" if added is None else self.array(added)
         kernel = self.bind(kernels.conv_fused, "k_")
         rest = f"{other}, {step.activation!r}, {self.bind(step.settings, 's')}, v"

@@ -12,7 +12,7 @@ The steps are said one after another (:meth:`Chain.conv`, ...); each gives a :cl
     run = chain.ready([weights and biases in the order in which they came])
     (y,) = run(array)
 
-Relu and relu6 are oneDNN's own here, which lose NaN, and so does its max pooling: a chain is right only for numbers of which
+Activations are oneDNN's own here, some of which lose NaN, and so does its max pooling: a chain is right only for numbers of which
 nothing beyond all bounds can come. ``Chain.bound`` gives how large they may be.
 """
 
@@ -30,6 +30,7 @@ from lamina.engine.memory import empty, empty_like
 from lamina.engine.onednn import abi, conv, core, pooling, threads
 from lamina.engine.onednn.abi import Handle, check, create
 from lamina.engine.onednn.call import address
+from lamina.engine.onednn.conv import Settings
 from lamina.engine.onednn.core import F32, Desc, any_desc, channels_last_desc, plain_desc, primitive
 from lamina.engine.onednn.layouts import first, in_bytes, lying, stand_in, usable
 
@@ -38,13 +39,13 @@ Ints = tuple[int, ...]
 
 PASS = 4  # multiplications that take the time of a number's passing through
 PART = 1 << 17  # numbers
+FEW = 1 << 16  # numbers in a result, up to which leaving the chain and its layout costs more than a better layout gains
 OWN = 1 << 18  # bytes of results up to which a chain keeps its memory between calls; more comes from the pool
-LARGEST = 1e30  # what no number within a chain may exceed; sums within a convolution stay finite by far
-CUTS: dict[str | None, list] = {
-    None: [],
-    "relu": [("eltwise", abi.RELU, 0.0, 0.0)],
-    "relu6": [("eltwise", abi.CLIP, 0.0, 6.0)],
-}
+LARGEST = 1e33  # what no number within a chain may exceed; sums within a convolution stay finite by far
+SPARE = 1e-6  # how much of that may be used up when a chain is made, so that weights can grow
+STARTS = 1e15, 1e10, 1e6, 1e4  # sizes of inputs for which a chain may be right; the last, for which each is when it is made
+Activation = tuple[int, float, float]  # an element-wise algorithm of oneDNN and its parameters
+BOUNDED = abi.CLIP, abi.TANH, abi.LOGISTIC, abi.HARDSIGMOID
 
 
 class Unfit(Exception):
@@ -79,9 +80,23 @@ def _size(w: ndarray) -> float:
     return float(np.max([np.abs(rows[i : i + step]).sum(1).max() for i in range(0, len(rows), step)]))
 
 
-def _cut(activation: str, lies: Desc) -> Handle | None:
-    _, algorithm, *rest = CUTS[activation][0]
+def _applied(activation: Activation, lies: Desc) -> Handle | None:
+    algorithm, *rest = activation
     return primitive("eltwise_forward", abi.FORWARD_INFERENCE, algorithm, lies, lies, *rest)
+
+
+def _after(activation: Activation | None) -> list[tuple[Any, ...]]:
+    """The post-op of an activation."""
+    return [] if activation is None else [("eltwise", *activation)]
+
+
+def _activated(activation: Activation | None, largest: float) -> float:
+    """How large an activation's results can be."""
+    if activation is None:
+        return largest
+    algorithm, *rest = activation
+    size = max(1.0, *map(abs, rest))
+    return size if algorithm in BOUNDED and largest < LARGEST else largest * size + size
 
 
 class _Step:
@@ -114,6 +129,9 @@ class Chain:
         self.outputs: list[Slot] = []
         self.weights: list[Callable[[ndarray], ndarray]] = []  # per weight or bias: what brings it into its layout
         self.growth: list[Growth | None] = []  # per slot; None: an input
+        self.bounds: list[float] = []  # per slot, for inputs of the least size
+        self.sizes: list[float] = []  # per weight or bias
+        self.coming: list[float] = []  # of those of the step that is being added
         self.others: dict[Slot, list[Slot]] = {}  # the same numbers in other layouts
 
     # -- what steps are made of ------------------------------------------------------------------------------------
@@ -122,6 +140,7 @@ class Chain:
         slot = Slot(shape, desc, len(self.slots), root)
         self.slots.append(slot)
         self.growth.append(growth)
+        self.bounds.append(STARTS[-1] if growth is None else growth(self.bounds, self.sizes + self.coming))
         return slot
 
     def _step(self, pd: Handle | None, *args: tuple[int, Any]) -> None:
@@ -139,6 +158,7 @@ class Chain:
             return np.ascontiguousarray(w) if given.equals(wanted) else core.reorder(w, wanted, given)
 
         self.weights.append(bring)
+        self.sizes.append(self.coming.pop(0))
         return len(self.weights) - 1
 
     def _bias(self, bias: ndarray | None) -> int | None:
@@ -184,7 +204,8 @@ class Chain:
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def conv(
-        self, x: Slot, w: ndarray, bias: ndarray | None, settings: conv.Settings, activation: str | None, added: Slot | None
+        self, x: Slot, w: ndarray, bias: ndarray | None, settings: Settings, activation: Activation | None,
+        added: Slot | None = None,
     ) -> Slot:
         """activation(x ⋆ w + bias + added)"""
         g = conv._Geometry(x.shape, w.shape, settings)
@@ -193,15 +214,15 @@ class Chain:
         with threads.for_work(g.products):
             return self._conv(g, x, w, bias, activation, added)
 
-    def _conv(self, g: Any, x: Slot, w: ndarray, bias: ndarray | None, activation: str | None, added: Slot | None) -> Slot:
+    def _conv(self, g: Any, x: Slot, w: ndarray, bias: ndarray | None, activation: Activation | None, added: Slot | None) -> Slot:
         strides = in_bytes(core.channels_last_strides(g.x)), in_bytes(core.c_strides(g.w_shape))
         plain = conv._forward[g.x_shape, strides[0], g.w_shape, strides[1], bias is not None, g.settings]
         if plain is None:
             raise Unfit
-        growth = self._growth(x, bias is not None, activation, added)
+        growth = self._growth(x, w, bias, activation, added)
         last = channels_last_desc(g.y)
         added = None if added is None else self._lying(added, last)
-        attr = core.attributes(*([("binary", abi.ADD, last)] if added is not None else []), *CUTS[activation])
+        attr = core.attributes(*([("binary", abi.ADD, last)] if added is not None else []), *_after(activation))
 
         def make(layout: Callable[[Ints], Desc]) -> Any:
             return g.forward(layout(g.x), layout(g.y) if added is None else last, bias is not None, attr)
@@ -213,10 +234,10 @@ class Chain:
             y = self._slot(g.y_shape, last, growth)
             self.steps.append(_Function(plain, x, (weight, self._bias(bias)), y))
             if added is not None:
-                pd = primitive("binary", abi.ADD, last, last, last, attr=core.attributes(*CUTS[activation]))
+                pd = primitive("binary", abi.ADD, last, last, last, attr=core.attributes(*_after(activation)))
                 self._step(pd, (abi.SRC, y), (abi.SRC_1, added), (abi.DST, y))
             elif activation is not None:
-                self._step(_cut(activation, last), (abi.SRC, y), (abi.DST, y))
+                self._step(_applied(activation, last), (abi.SRC, y), (abi.DST, y))
             return y
         x = self._lying(x, core.query_desc(pd, abi.SRC))
         weight = self._weight(lambda w: core.strided_desc(g.w, g.weight(w.strides)), core.query_desc(pd, abi.WEIGHTS))
@@ -228,26 +249,62 @@ class Chain:
         )
         return y
 
-    def _growth(self, x: Slot, biased: bool, activation: str | None, added: Slot | None) -> Growth:
-        """The bound of what is computed from the next weight: the largest input times the sums of the weights' sizes."""
+    def _growth(
+        self, x: Slot, w: ndarray, bias: ndarray | None, activation: Activation | None, added: Slot | None = None
+    ) -> Growth:
+        """The bound of what is computed from the next weight: the largest input times the sums of the weights' sizes.
+
+        For numbers that might grow too large the step is :class:`Unfit`: the next chain begins there, and looks at them.
+        """
         weight = len(self.weights)
 
         def bound(bounds: list[float], sizes: list[float]) -> float:
             largest = bounds[x.number] * sizes[weight]
-            if biased:
+            if bias is not None:
                 largest += sizes[weight + 1]
             if added is not None:
                 largest += bounds[added.number]
-            return 6.0 if activation == "relu6" and largest < LARGEST else largest
+            return _activated(activation, largest)
 
+        self.coming = [_size(a) for a in (w, bias) if a is not None]
+        if not bound(self.bounds, self.sizes + self.coming) < LARGEST * SPARE:
+            raise Unfit
         return bound
 
-    def linear(self, x: Slot, w: ndarray, bias: ndarray | None, activation: str | None = None) -> Slot:
+    def transposed(
+        self, x: Slot, w: ndarray, bias: ndarray | None, size: Ints, settings: Settings, activation: Activation | None
+    ) -> Slot:
+        """activation(x ⋆ᵀ w + bias), of spatial ``size``; ``w`` and later weights with the outputs first"""
+        shape = (x.shape[0], w.shape[0], *size)
+        g = conv._Geometry(shape, (w.shape[1], w.shape[0], *w.shape[2:]), settings)
+        if g.flat or g.groups > 1 or not g.usable:
+            raise Unfit
+        if prod(shape) > FEW and conv._input_layouts(g)[0] != "last":  # quicker alone: 64 channels to 3, 16 images, 1.5 of 26 ms
+            raise Unfit
+        with threads.for_work(g.products):
+            pd = conv.transposed(g, bias is not None)
+            if pd is None:
+                raise Unfit
+            growth = self._growth(x, w, bias, activation)
+            last = channels_last_desc(shape)
+            x = self._lying(x, channels_last_desc(x.shape))
+
+            def lies(w: ndarray) -> Desc:
+                return core.strided_desc(w.shape, core.element_strides(w.shape, w.strides))
+
+            weight = self._weight(lies, core.query_desc(pd, abi.WEIGHTS))
+            y = self._slot(shape, last, growth)
+            self._step(pd, (abi.SRC, x), (abi.WEIGHTS, weight), (abi.BIAS, self._bias(bias)), (abi.DST, y))
+            if activation is not None:
+                self._step(_applied(activation, last), (abi.SRC, y), (abi.DST, y))
+        return y
+
+    def linear(self, x: Slot, w: ndarray, bias: ndarray | None, activation: Activation | None = None) -> Slot:
         """activation(x·wᵀ + bias) for the rows of a matrix"""
         outputs, inputs = w.shape
         rows = x.shape[0]
-        growth = self._growth(x, bias is not None, activation, None)
-        attr = core.attributes(*CUTS[activation])
+        growth = self._growth(x, w, bias, activation)
+        attr = core.attributes(*_after(activation))
         with threads.for_work(rows * inputs * outputs):
             pd = primitive(
                 "inner_product_forward", abi.FORWARD_INFERENCE, plain_desc(x.shape), any_desc(w.shape),
@@ -276,22 +333,40 @@ class Chain:
             self._step(pd, (abi.SRC, x), (abi.DST, y))
         return y
 
-    def cut(self, x: Slot, activation: str) -> Slot:
-        """relu or relu6 of x"""
+    def activate(self, x: Slot, activation: Activation) -> Slot:
+        """activation(x)"""
+        number = x.number
         with threads.for_work(PASS * prod(x.shape)):
-            y = self._slot(x.shape, x.desc, _as(x))
-            self._step(_cut(activation, x.desc), (abi.SRC, x), (abi.DST, y))
+            y = self._slot(x.shape, x.desc, lambda bounds, _: _activated(activation, bounds[number]))
+            self._step(_applied(activation, x.desc), (abi.SRC, x), (abi.DST, y))
         return y
 
-    def add(self, x: Slot, y: Slot, activation: str | None = None) -> Slot:
+    def add(self, x: Slot, y: Slot, activation: Activation | None = None) -> Slot:
         """activation(x + y), of one shape"""
         one, other = x.number, y.number
         y = self._lying(y, x.desc)
         with threads.for_work(PASS * prod(x.shape)):
-            z = self._slot(x.shape, x.desc, lambda bounds, _: bounds[one] + bounds[other])
-            pd = primitive("binary", abi.ADD, x.desc, x.desc, x.desc, attr=core.attributes(*CUTS[activation]))
+            z = self._slot(x.shape, x.desc, lambda bounds, _: _activated(activation, bounds[one] + bounds[other]))
+            pd = primitive("binary", abi.ADD, x.desc, x.desc, x.desc, attr=core.attributes(*_after(activation)))
             self._step(pd, (abi.SRC, x), (abi.SRC_1, y), (abi.DST, z))
         return z
+
+    def cat(self, parts: list[Slot], axis: int) -> Slot:
+        """Slots one after the other along an axis"""
+        like = parts[0]
+        for x in parts:
+            if x.desc.equals(channels_last_desc(x.shape)):
+                like = x
+        order = plain_desc if like.desc.equals(plain_desc(like.shape)) else channels_last_desc
+        numbers = [x.number for x in parts]
+        shape = (*like.shape[:axis], sum(x.shape[axis] for x in parts), *like.shape[axis + 1 :])
+        with threads.for_work(PASS * prod(shape)):
+            parts = [self._lying(x, order(x.shape)) for x in parts]
+            y = self._slot(shape, order(shape), lambda bounds, _: max(bounds[n] for n in numbers))
+            sources = (ctypes.c_void_p * len(parts))(*(x.desc.value for x in parts))
+            pd = primitive("concat", y.desc, len(parts), axis, sources, slow=True)
+            self._step(pd, *((abi.MULTIPLE_SRC + i, x) for i, x in enumerate(parts)), (abi.DST, y))
+        return y
 
     def flat(self, x: Slot, shape: Ints) -> Slot:
         """x in plain order with another shape: the same memory"""
@@ -306,7 +381,7 @@ class Chain:
     def bound(self, weights: list[ndarray]) -> float:
         """The largest size that the inputs' numbers may have with these weights; negative if there is none."""
         sizes = [_size(w) for w in weights]
-        for start in (1e15, 1e10, 1e6, 1e3):
+        for start in STARTS:
             bounds: list[float] = []
             for growth in self.growth:
                 bounds.append(start if growth is None else growth(bounds, sizes))

@@ -332,7 +332,7 @@ def _backward_input(
         if product is not None:
             return product
     layouts = _input_layouts(g, _plain(g.y_shape, grad_strides))
-    pd = fused = _transposed_with_bias(g) if with_bias and layouts[0] == "last" else None
+    pd = fused = transposed(g, True) if with_bias and layouts[0] == "last" else None
     if pd is None:
         hint = g.hint()
 
@@ -401,15 +401,19 @@ def _turned(g: _Geometry, grad_strides: Ints, with_bias: bool) -> Any:
     return lambda grad, w, bias, version: inner(grad, prepare(w, version, "turned", turn), bias, version)
 
 
-def _transposed_with_bias(g: _Geometry) -> Any:
-    """A transposed convolution that adds the bias as it goes; ``None`` where oneDNN would add it in a plain loop."""
+def transposed(g: _Geometry, with_bias: bool) -> Any:
+    """A transposed convolution that adds the bias as it goes; ``None`` where oneDNN would add it in a plain loop.
+
+    Without post-ops: from 512 channels on, with a stride, oneDNN 3.2 applies an activation to sums that are not complete.
+    """
     stride, dilation, before, _ = g.windows
     after = tuple(  # such that every entry of the result has a window
         (m - 1) * t + (d + 1) * (k - 1) + 1 - n - lo
         for n, m, t, d, k, lo in zip(g.x[2:], g.y[2:], stride, dilation, g.kernel, before, strict=True)
     )
     kind, direct = abi.FORWARD_INFERENCE, abi.DECONVOLUTION_DIRECT
-    arrays = channels_last_desc(g.y), any_desc(g.swapped(g.w)), plain_desc((g.channels,)), channels_last_desc(g.x)
+    bias = plain_desc((g.channels,)) if with_bias else None
+    arrays = channels_last_desc(g.y), any_desc(g.swapped(g.w)), bias, channels_last_desc(g.x)
     pd = primitive("deconvolution_forward", kind, direct, *arrays, stride, dilation, before, after)
     return pd if pd is not None and core.implementation(pd).startswith("brg") else None
 
