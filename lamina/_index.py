@@ -103,7 +103,7 @@ FAST = {
         "sqrt square tanh tanh_backward"
     ),
     "layernorm": "group_norm group_norm_backward layer_norm layer_norm_backward rms_norm rms_norm_backward",
-    "loss": "cross_entropy",
+    "loss": "cross_entropy cross_entropy_backward",
     "loss_pointwise": (
         "binary_cross_entropy_logits binary_cross_entropy_logits_backward soft_margin soft_margin_backward"
     ),

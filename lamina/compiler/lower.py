@@ -407,8 +407,8 @@ class CrossEntropy(Lowering):
             e, total, *factors = (source.temporary(self.x) for _ in range(6))
             source.line(f"{e}, {total}, {', '.join(factors)} = {self.parts}")
             kernel = source.bind(k.cross_entropy_backward.reference, "np_")
-            rest = ", ".join((e, total, self.target, self.keep, *factors))
-            set_fresh(source, gx, f"{kernel}({source.array(node.inputs[0])}, {rest})")
+            rest = ", ".join((source.array(node.inputs[0]), total, self.target, self.keep, *factors))
+            set_fresh(source, gx, f"{kernel}({e}, {rest})")
 
 
 # -- arithmetic ----------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lamina._dtypes import BY_NUMPY, SCALAR_NAME, Size
+from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME, Size
+from lamina.autograd.express import result
 from lamina.autograd.graph import Op, Variable, mode, wants, wrap
 from lamina.engine import kernels as k
+from lamina.engine.door import detours
 from lamina.ops import activation
 
 I64, U64 = np.dtype(np.int64), np.dtype(np.uint64)
@@ -102,9 +104,11 @@ def _valid(name: str, t: np.ndarray, classes: int, ignore_index: int) -> tuple[n
     if not t.size:
         return t, None
     if t.dtype is I64 or t.dtype == I64:
-        # Seen as unsigned, a negative index is a large one: the common case takes a single pass.
-        if not 0 <= ignore_index < classes and np.maximum.reduce(t.view(U64), axis=None) < classes:
-            return t, None
+        if not 0 <= ignore_index < classes:
+            # Seen as unsigned, a negative index is a large one: the common case takes a single pass.
+            unsigned = t.view(U64)
+            if unsigned.item(unsigned.argmax()) < classes:
+                return t, None
     else:
         t = t.astype(np.int64)
     keep = t != ignore_index
@@ -113,6 +117,20 @@ def _valid(name: str, t: np.ndarray, classes: int, ignore_index: int) -> tuple[n
     if bad.size:
         raise IndexError(f"{name}: Target {bad[0]} is out of bounds for {classes} classes.")
     return kept, (None if keep.all() else keep)
+
+
+def _plainly(x: Any, t: Any, weight: Any, ignore_index: int) -> bool:
+    """Whether float32 numbers and class indices fit, all indices count, and nobody must see the call: the common case."""
+    if weight is not None or detours or not isinstance(x, Variable) or not isinstance(t, Variable):
+        return False
+    a, t = x._a, t._a
+    if a.dtype is not F32 or t.dtype is not I64 or a.ndim < 2:
+        return False
+    n, classes, *places = a.shape
+    if t.shape != (n, *places) or not a.size or 0 <= ignore_index < classes:
+        return False
+    unsigned = t.view(U64)
+    return unsigned.item(unsigned.argmax()) < classes
 
 
 class CrossEntropy(Op):
@@ -125,9 +143,15 @@ class CrossEntropy(Op):
         t, keep = _valid("cross_entropy", target._a, x._a.shape[1], ignore_index)
         a = activation._floating_only(x, "log_softmax_lastdim_kernel_impl")
         w = None if weight is None else weight._a
-        value, (e, total_e, hit, total, other, ctx.denominator) = k.cross_entropy(a, t, keep, w, smoothing, reduction)
-        ctx.save(x, target, e, total_e, t, keep, hit, total, other)
+        value, parts = k.cross_entropy(a, t, keep, w, smoothing, reduction)
+        if ctx.recording:
+            ctx.settle(ctx, x, target, t, keep, parts)
         return value
+
+    @staticmethod
+    def settle(ctx, x, target, t, keep, parts):
+        e, total_e, hit, total, other, ctx.denominator = parts
+        ctx._keep(x, target, e, total_e, t, keep, hit, total, other)
 
     @staticmethod
     def backward(ctx, grad):
@@ -143,7 +167,7 @@ class CrossEntropyBackward(Op):
     def forward(ctx, grad, x, e, total_e, t, keep, hit, total, other, denominator):
         ctx.save(grad, x, t, keep, hit, total, other)
         ctx.denominator = denominator
-        return k.cross_entropy_backward(grad._a, e, total_e, t, keep, hit, total, other, denominator)
+        return k.cross_entropy_backward(e, grad._a, total_e, t, keep, hit, total, other, denominator)
 
     @staticmethod
     def backward(ctx, h):
@@ -171,10 +195,15 @@ class NllLoss(Op):
     @staticmethod
     def forward(ctx, x, target, t, weight, keep, reduction):
         value, hit = k.nll(x._a, t, keep, weight, reduction)
-        ctx.save(target, t, hit, keep)
+        if ctx.recording:
+            ctx.settle(ctx, x, target, t, hit, keep)
+        return value
+
+    @staticmethod
+    def settle(ctx, x, target, t, hit, keep):
+        ctx._keep(target, t, hit, keep)
         ctx.classes = x._a.shape[1]
         ctx.label = "NllLossBackward0" if x._a.ndim < 3 else "NllLoss2DBackward0"
-        return value
 
     @staticmethod
     def backward(ctx, grad):
@@ -237,9 +266,17 @@ def nll_loss(
         ValueError, RuntimeError: shapes or dtypes that do not fit.
         IndexError: a target outside of the classes.
     """
+    if size_average is None and reduce is None and reduction in REDUCTIONS and _plainly(input, target, weight, ignore_index):
+        value, hit = k.nll(input._a, target._a, None, None, reduction)
+        y = result(NllLoss, value, input, target, None, None, None, None)
+        if (node := y._node) is not None:
+            node.settle(node, input, target, target._a, hit, None)
+        return y
     reduction = reduction_of(reduction, size_average, reduce)
-    tensors("nll_loss", input=input, target=target)
-    constant("nll_loss_forward", weight=weight)
+    if not (isinstance(input, Variable) and isinstance(target, Variable)):
+        tensors("nll_loss", input=input, target=target)
+    if weight is not None:
+        constant("nll_loss_forward", weight=weight)
     x, target, added = _batched(input, target)
     _check_classes("nll_loss", x._a, target._a, weight)
     if x._a.dtype.kind not in "fV":
@@ -275,8 +312,18 @@ def cross_entropy(
         ValueError, RuntimeError: shapes, dtypes or settings that do not fit.
         IndexError: a class index outside of the classes.
     """
+    if (
+        size_average is None and reduce is None and label_smoothing == 0 and reduction in REDUCTIONS
+        and _plainly(input, target, weight, ignore_index)
+    ):  # fmt: skip
+        value, parts = k.cross_entropy(input._a, target._a, None, None, 0.0, reduction)
+        y = result(CrossEntropy, value, input, target, None, None, None, None)
+        if (node := y._node) is not None:
+            node.settle(node, input, target, target._a, None, parts)
+        return y
     reduction = reduction_of(reduction, size_average, reduce)
-    tensors("cross_entropy", input=input, target=target)
+    if not (isinstance(input, Variable) and isinstance(target, Variable)):
+        tensors("cross_entropy", input=input, target=target)
     if not 0.0 <= label_smoothing <= 1.0:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if input._a.shape == target._a.shape:

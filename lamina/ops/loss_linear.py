@@ -149,7 +149,7 @@ def _chunks(
         if not any(wanted) or rows is None:
             continue
         e, total, *_ = state
-        d = k.cross_entropy_backward(rows[i : i + size], e, total, own, None, None, None, None, 1.0)
+        d = k.cross_entropy_backward(e, rows[i : i + size], total, own, None, None, None, None, 1.0)
         if dx is not None:
             dx[i : i + size] = k.matmul(d, m)
         if dw is not None:

@@ -34,11 +34,23 @@ def _first_kept(shape: tuple[int, ...], per_sample: int, per_place: int) -> ndar
     return first
 
 
+@functools.lru_cache(maxsize=64)
+def _starts_kept(rows: int, classes: int) -> ndarray:
+    starts = np.arange(rows) * classes
+    starts.flags.writeable = False
+    return starts
+
+
+def _row_starts(rows: int, classes: int) -> ndarray:
+    """Where the rows of a matrix begin in memory."""
+    return _starts_kept(rows, classes) if rows <= 4096 else np.arange(rows) * classes
+
+
 def _positions(x: ndarray, target: ndarray) -> tuple[ndarray, ndarray]:
     """A flat view of `x` (a copy if it is not dense), and where in it the target classes are."""
     classes = x.shape[1]
     if x.ndim == 2:
-        return x.reshape(-1), _first(target.shape, classes, 0) + target
+        return x.reshape(-1), _row_starts(len(x), classes) + target
     places = math.prod(x.shape[2:])
     last = np.moveaxis(x, 1, -1)
     if last.flags.c_contiguous and not x.flags.c_contiguous:  # channels-last
@@ -63,10 +75,23 @@ def nll(
     x: ndarray, target: ndarray, keep: ndarray | None, weight: ndarray | None, reduction: str
 ) -> tuple[ndarray, ndarray]:
     """−w[t]·x[t] for every target t that is kept, their sum, or that over Σ w[t]; and the factors, divided alike."""
-    value, hit, denominator = reduced(np.negative(take_class(x, target)), target, keep, weight, reduction)
-    if hit is None:
-        hit = np.ones((), x.dtype)
+    rows = take_class(x, target)
+    if weight is None and keep is None:
+        if reduction == "none":
+            return np.negative(rows), _share(1, x.dtype.char)
+        count = rows.size if reduction == "mean" else 1
+        return np.asarray(_sum(rows) / -count, x.dtype), _share(count, x.dtype.char)
+    value, hit, denominator = reduced(np.negative(rows), target, keep, weight, reduction)
+    assert hit is not None  # as there are weights, or targets that do not count
     return value, hit if denominator == 1 else hit / np.asarray(denominator, x.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def _share(count: int, kind: str) -> ndarray:
+    """1/count in a dtype of which that is the character."""
+    share = np.asarray(1 / count if count else np.inf, kind)
+    share.flags.writeable = False
+    return share
 
 
 def class_rows(x: ndarray, target: ndarray, weight: ndarray, keep: ndarray | None) -> ndarray:
@@ -88,7 +113,7 @@ def class_rows_backward(
 
 def _sum(rows: ndarray) -> Any:
     if rows.ndim == 1 and rows.size <= 2048 and rows.dtype is F32:
-        return rows.dot(_ones(len(rows), F32))
+        return rows.dot(_ones(len(rows), "f"))
     return np.add.reduce(rows, axis=None, dtype=np.float32 if rows.dtype == np.float16 else None)
 
 
@@ -96,8 +121,8 @@ SMALL = 1 << 13  # where the time goes into calls, and where products with a vec
 
 
 @functools.lru_cache(maxsize=64)
-def _ones(n: int, dtype: np.dtype) -> ndarray:
-    return np.ones(n, dtype)
+def _ones(n: int, kind: str) -> ndarray:
+    return np.ones(n, kind)  # of a dtype's character, as the hash of a dtype takes as long as a product
 
 
 def _quick_exponentials(x: ndarray) -> Any:
@@ -108,10 +133,11 @@ def _quick_exponentials(x: ndarray) -> Any:
     """
     if not x.size or x.dtype == np.float16:
         return None, None, None
-    shifted = x - np.maximum.reduce(x, axis=None)
+    row = x.reshape(-1)
+    shifted = x - row[row.argmax(), ...]  # argmax and argmin (of NaN, if there is one) take a third of the time of max and min
     e = np.exp(shifted)
-    total = e.dot(_ones(x.shape[1], x.dtype))
-    return (shifted, e, total) if np.minimum.reduce(total) > 1e-4 else (None, None, None)
+    total = e.dot(_ones(x.shape[1], x.dtype.char))
+    return (shifted, e, total) if total[total.argmin()] > 1e-4 else (None, None, None)
 
 
 def cross_entropy(
@@ -130,6 +156,11 @@ def cross_entropy(
     total_e: Any = None
     if x.ndim == 2 and x.size <= SMALL:
         shifted, e, total_e = _quick_exponentials(x)
+        if e is not None and smoothing == 0 and weight is None and keep is None and reduction != "none":
+            rows = np.log(total_e)
+            rows -= take_class(shifted, target)
+            count = len(rows) if reduction == "mean" else 1
+            return np.asarray(_sum(rows) / count, dtype), (e, total_e, None, None, None, float(count))
     if e is None:
         shifted = np.subtract(x, np.maximum.reduce(x, axis=1, keepdims=True, initial=-np.inf), out=empty_like(x))
     rows = take_class(shifted, target)
@@ -177,6 +208,11 @@ def reduced(
     rows: ndarray, target: ndarray, keep: ndarray | None, weight: ndarray | None, reduction: str
 ) -> tuple[ndarray, ndarray | None, float]:
     """From one loss per target, which is overwritten, to the result; with the factors, and what was divided by."""
+    if weight is None and keep is None:
+        if reduction == "none":
+            return rows, None, 1.0
+        count = rows.size if reduction == "mean" else 1
+        return np.asarray(_sum(rows) / count, rows.dtype), None, float(count)
     hit, denominator = _hits(target, keep, weight, reduction, rows.dtype)
     if hit is not None:
         rows *= hit
@@ -184,8 +220,8 @@ def reduced(
 
 
 def cross_entropy_backward(
-    grad: ndarray,
     e: ndarray,
+    grad: ndarray,
     total_e: ndarray | None,
     target: ndarray,
     keep: ndarray | None,
@@ -198,18 +234,32 @@ def cross_entropy_backward(
 
     `grad` is (N, *d) or zero-dimensional; no `total_e` stands for 1.
     """
+    grad, scale = scaled(grad, total_e, keep, total, denominator)
+    y = np.multiply(e, scale[:, None] if scale.ndim else scale, out=empty_like(e))
+    if not (y.flags.c_contiguous or np.moveaxis(y, 1, -1).flags.c_contiguous):
+        y = np.ascontiguousarray(y)  # so that the flat view is a view
+    take_from_class(y, target, grad if hit is None else grad * hit)
+    if other is not None:
+        y -= other * (grad[:, None] if grad.ndim else grad)
+    return y
+
+
+def scaled(
+    grad: ndarray, total_e: ndarray | None, keep: ndarray | None, total: ndarray | None, denominator: float
+) -> tuple[ndarray, ndarray]:
+    """The gradient of each target, and what e is to be multiplied by."""
     if denominator != 1:
         grad = np.asarray(grad / np.asarray(denominator, grad.dtype))
     if keep is not None:
         grad = _dropped(np.array(np.broadcast_to(grad, keep.shape)), keep)
     scale = grad if total is None else grad * total
-    if total_e is not None:
-        scale = scale / total_e
-    y = np.multiply(e, scale[:, None] if scale.ndim else scale, out=empty_like(e))
-    if not (y.flags.c_contiguous or np.moveaxis(y, 1, -1).flags.c_contiguous):
-        y = np.ascontiguousarray(y)  # so that the flat view is a view
+    return grad, scale if total_e is None else scale / total_e
+
+
+def take_from_class(y: ndarray, target: ndarray, amount: ndarray) -> None:
+    """y[n, target[n, *d], *d] −= amount[n, *d], in place."""
     flat, where = _positions(y, target)
-    flat[where] -= grad if hit is None else grad * hit
-    if other is not None:
-        y -= other * (grad[:, None] if grad.ndim else grad)
-    return y
+    if where.size < 256:
+        flat[where] -= amount
+    else:
+        np.subtract.at(flat, where, amount)

@@ -82,7 +82,7 @@ class NLLLoss(_WeightedLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.nll_loss(
-            input, target, weight=self.weight, ignore_index=self.ignore_index, reduction=self.reduction
+            input, target, weight=self._buffers["weight"], ignore_index=self.ignore_index, reduction=self.reduction
         )
 
 
@@ -151,7 +151,7 @@ class CrossEntropyLoss(_WeightedLoss):
         return F.cross_entropy(
             input,
             target,
-            weight=self.weight,
+            weight=self._buffers["weight"],
             ignore_index=self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
@@ -230,7 +230,7 @@ class LinearCrossEntropyLoss(_WeightedLoss):
             weight.reshape(*shape, self.linear.in_features) if self.out_features else weight,
             target,
             linear_bias=bias.reshape(shape) if bias is not None and self.out_features else bias,
-            weight=self.weight,
+            weight=self._buffers["weight"],
             reduction=self.reduction,
             ignore_index=self.ignore_index,
             label_smoothing=self.label_smoothing,

@@ -65,7 +65,7 @@ class MultiMarginLoss(_WeightedLoss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multi_margin_loss(
-            input, target, p=self.p, margin=self.margin, weight=self.weight, reduction=self.reduction
+            input, target, p=self.p, margin=self.margin, weight=self._buffers["weight"], reduction=self.reduction
         )
 
 
