@@ -236,6 +236,47 @@ def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
     return whole
 
 
+def bare(kernel: Kernel, function: Callable[..., Any], along: Any = None, differs: bool = False, kinds: str = "fi") -> Any:
+    """The lane of a reduction that leaves no node: ``x.argmax()``, or ``x.argmax(dim)`` if ``along`` makes the kernel's
+    argument of an axis. ``differs``: where a node is to be left, ``function`` does it. ``kinds``: those of the dtypes.
+    """
+    reference = kernel.reference
+    dtypes = [d for d in (F32, F64, I64, np.dtype(np.bool_)) if d.kind in kinds]
+
+    @functools.wraps(function)
+    def whole(input: Any, dim: Any = None, keepdim: Any = False, **others: Any) -> Any:
+        if others or not isinstance(input, Variable):
+            if dim is not None:
+                others["dim"] = dim
+            if keepdim is not False:
+                others["keepdim"] = keepdim
+            return function(input, **others)
+        a, axes = input._a, None
+        if a.dtype not in dtypes or not a.size or a.size >= kernel.min_size or detours:
+            return function(input, dim, keepdim)
+        if dim is not None:
+            n = a.ndim
+            if along is None or type(dim) is not int or not -n <= dim < n:
+                return function(input, dim, keepdim)
+            axes = along(dim % n)
+        elif keepdim:
+            return function(input, dim, keepdim)
+        if differs and mode.enabled and (input._requires if input._base is None else wants(input)):
+            return function(input, dim, keepdim)
+        try:
+            c = _run(reference, a, axes, keepdim)
+        except RuntimeError:
+            return function(input, dim, keepdim)
+        kernel.reference_calls += 1
+        t = _new(graph._Tensor)
+        t._a = c = c if type(c) is ndarray else asarray(c)
+        if c.ndim > 1 and not c.flags.c_contiguous:
+            t._hidden = True
+        return t
+
+    return whole
+
+
 def operator(op: Any, otherwise: Callable[..., Any]) -> Any:
     """The lane of an operation that has one, as an operator (``x + y``) with a general way of its own."""
     kernel, keeps, integers = op.lane

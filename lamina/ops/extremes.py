@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.autograd import express
 from lamina.autograd.graph import Op, Variable, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise as p
@@ -280,6 +281,15 @@ def equal(input: Any, other: Any) -> bool:
     x, y = array_of(input, "equal"), array_of(other, "equal")
     return x.shape == y.shape and bool(np.equal(x, y).all())
 
+
+def _alone(axis: int) -> tuple[int]:
+    return (axis,)
+
+
+max, min = express.bare(k.amax, max, differs=True), express.bare(k.amin, min, differs=True)  # noqa: A001
+amax, amin = express.bare(k.amax, amax, _alone, differs=True), express.bare(k.amin, amin, _alone, differs=True)
+argmax, argmin = express.bare(k.argmax, argmax, int), express.bare(k.argmin, argmin, int)
+any, all = express.bare(k.any, any, _alone, kinds="b"), express.bare(k.all, all, _alone, kinds="b")  # noqa: A001
 
 FUNCTIONS = (
     "max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "any", "all", "count_nonzero", "isclose", "allclose", "equal",

@@ -30,6 +30,7 @@ F16, F32, F64, I64 = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.flo
 # -- sums ----------------------------------------------------------------------------------------------------------
 
 _MATRIX = 8192  # from this size on it pays to look for matrix products in a sum
+_SHORT = 128  # numbers of which the place of the largest is found sooner than a reduction has begun
 _BLOCK = 1024  # numbers that one product adds up: few enough that rounding errors stay near those of pairwise addition
 
 
@@ -258,31 +259,41 @@ def vector_norm(x: ndarray, ord: float, axes: Axes, keepdims: bool) -> Any:  # n
 
 def amax(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     """The largest element; NaN if there is one."""
+    if axes is None and x.ndim == 1 and 0 < x.size < _SHORT and not keepdims:
+        return x[x.argmax()]  # of a few, half the time
     return _maximum(x, axis=axes, keepdims=keepdims)
 
 
 def amin(x: ndarray, axes: Axes, keepdims: bool) -> Any:
     """The smallest element; NaN if there is one."""
+    if axes is None and x.ndim == 1 and 0 < x.size < _SHORT and not keepdims:
+        return x[x.argmin()]
     return _minimum(x, axis=axes, keepdims=keepdims)
 
 
 def argmax(x: ndarray, axis: int | None, keepdims: bool) -> Any:
     """The index of the first largest element (of the first NaN, if there is one); into the flat array for ``None``."""
-    return np.asarray(np.argmax(x, axis, keepdims=keepdims), I64)
+    return np.asarray(np.argmax(x, axis, keepdims=True) if keepdims else x.argmax(axis), I64)
 
 
 def argmin(x: ndarray, axis: int | None, keepdims: bool) -> Any:
     """The index of the first smallest element (of the first NaN, if there is one); into the flat array for ``None``."""
-    return np.asarray(np.argmin(x, axis, keepdims=keepdims), I64)
+    return np.asarray(np.argmin(x, axis, keepdims=True) if keepdims else x.argmin(axis), I64)
 
 
 def any(x: ndarray, axes: Axes, keepdims: bool) -> Any:  # noqa: A001
     """Whether any element is non-zero."""
+    if axes is None and x.dtype == bool and x.size and not keepdims and x.flags.c_contiguous:
+        x = x.reshape(-1)
+        return x[x.argmax()]  # it looks no further than the first
     return _or(x, axis=axes, keepdims=keepdims)
 
 
 def all(x: ndarray, axes: Axes, keepdims: bool) -> Any:  # noqa: A001
     """Whether all elements are non-zero."""
+    if axes is None and x.dtype == bool and x.size and not keepdims and x.flags.c_contiguous:
+        x = x.reshape(-1)
+        return x[x.argmin()]
     return _and(x, axis=axes, keepdims=keepdims)
 
 
