@@ -142,11 +142,8 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """The indices of the elements that are not 0: an (n, ndim) tensor, or a tuple of a tensor for each dimension."""
     a = checked(input, "nonzero")._a
     if as_tuple:
-        return tuple([wrap(i) for i in k.nonzero(a if a.ndim else a.reshape(1))])
-    if a.ndim:
-        r = wrap(np.stack(k.nonzero(a), 1))
-    else:
-        r = wrap(np.zeros((int(bool(a)), 0), np.int64))
+        return tuple([wrap(np.ascontiguousarray(i)) for i in k.nonzero(a if a.ndim else a.reshape(1)).T])
+    r = wrap(k.nonzero(a))
     return r if out is None else store(out, r)
 
 

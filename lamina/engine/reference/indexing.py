@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+
+from lamina.engine.memory import empty
 
 __all__ = [
     "index", "index_put", "index_select", "index_add", "index_copy", "gather", "scatter", "scatter_add",
@@ -30,9 +33,27 @@ def _place(indices: Indices) -> tuple:
 def index(x: ndarray, indices: Indices) -> ndarray:
     """``x[indices]``."""
     single = _single(indices)
-    if single is not None and indices[single].dtype.kind != "b":  # type: ignore[union-attr]
-        return np.take(x, indices[single], axis=single)  # type: ignore[arg-type]
+    if single is not None:
+        if indices[single].dtype.kind != "b":  # type: ignore[union-attr]
+            return np.take(x, indices[single], axis=single)  # type: ignore[arg-type]
+        if x.size >= _MANY and x.flags.c_contiguous:
+            return _taken(*_unmasked(x, indices[single], single), single)
     return x[_place(indices)]
+
+
+_MANY = 1 << 10  # elements from which positions are quicker than a mask, where NumPy guesses each element
+
+
+def _unmasked(x: ndarray, mask: Any, axis: int) -> tuple[ndarray, ndarray]:
+    """x with the axes of a mask, which begin at ``axis``, as one, and the positions on it where the mask holds."""
+    shape = (*x.shape[:axis], mask.size, *x.shape[axis + mask.ndim :])
+    return x.reshape(shape), np.flatnonzero(mask)
+
+
+def _taken(x: ndarray, positions: ndarray, axis: int) -> ndarray:
+    """The slices of x at positions that are known to be inside."""
+    y = empty((*x.shape[:axis], *positions.shape, *x.shape[axis + 1 :]), x.dtype)
+    return np.take(x, positions, axis, out=y, mode="clip")
 
 
 def _single(indices: Indices) -> int | None:
@@ -44,13 +65,24 @@ def _single(indices: Indices) -> int | None:
 def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, into: bool) -> ndarray:
     """``x[indices] = value``, or ``+=`` where an index that occurs several times adds several times."""
     y = x if into else x.copy()
+    single = _single(indices)
+    if single is not None and indices[single].dtype.kind == "b":  # type: ignore[union-attr]
+        z, place = y, _place(indices)
+        if y.size >= _MANY and y.flags.c_contiguous:
+            z, positions = _unmasked(y, indices[single], single)
+            place = (*place[:single], positions)
+        if accumulate:
+            z[place] += value
+        else:
+            z[place] = value
+        return y
     if not accumulate:
         y[_place(indices)] = value
         return y
-    single = _single(indices)
-    if single is not None and indices[single].dtype.kind == "b":  # type: ignore[union-attr]
-        y[_place(indices)] += value
-        return y
+    if single is not None and indices[single].ndim == 1 and y.flags.c_contiguous:  # type: ignore[union-attr]
+        if y.size // max(math.prod(y.shape[: single + 1]), 1) >= _WIDE:
+            _add_slices(y, indices[single], value, single)  # type: ignore[arg-type]
+            return y
     axes: list[int] = []
     arrays: list[ndarray] = []
     axis = 0
@@ -92,7 +124,21 @@ def index_put(x: ndarray, indices: Indices, value: ndarray, accumulate: bool, in
     return y
 
 
-_WIDE = 128  # from this width on, whole rows at a time cost less than an index for each element
+_WIDE = 16  # from this width on, whole rows at a time cost less than an index for each element
+
+
+def _add_slices(y: ndarray, index: ndarray, value: ndarray, axis: int) -> None:
+    """Slice i of ``value`` added to slice ``index[i]`` of an axis of the contiguous ``y``, a matrix at a time."""
+    n = y.shape[axis]
+    if not index.size or not y.size:
+        return
+    if index.min() < -n or index.max() >= n:
+        raise IndexError(f"index out of bounds for axis {axis} with size {n}")
+    lead, rest = y.shape[:axis], y.shape[axis + 1 :]
+    values = np.broadcast_to(value, (*lead, len(index), *rest)).reshape(-1, len(index), math.prod(rest))
+    waves = _waves(np.where(index < 0, index + n, index))
+    for rows, some in zip(y.reshape(len(values), n, -1), values, strict=True):
+        _add_in_waves(rows, waves, some)
 
 
 def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
@@ -101,29 +147,46 @@ def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
     if not values.size:
         return
     if width >= _WIDE:
-        _add_in_waves(y, rows, values)
+        _add_in_waves(y, _waves(rows), values)
         return
     if width > 1:
         rows = (rows[:, None] * width + np.arange(width)).reshape(-1)
     np.add.at(y.reshape(-1), rows, values.reshape(-1))  # with one vector of indices NumPy is fast
 
 
-def _add_in_waves(y: ndarray, rows: ndarray, values: ndarray) -> None:
-    """Add the first value of each row, then the second of each that has one, and so on: within a wave no row repeats."""
+Waves = tuple[ndarray, list[ndarray], list[ndarray]]
+
+
+def _waves(rows: ndarray) -> Waves:
+    """How to add values to rows that repeat: first one value of each row, then the second of those that have one, and so on.
+
+    (the different rows, those that occur most often first; for each wave the values that the first of these rows get; the
+    other values of the few rows that occur more often than others, for each of them.)
+    """
     order = np.argsort(rows, kind="stable")
     ordered = rows[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     counts = np.diff(np.append(starts, len(rows)))
     most_first = np.argsort(-counts, kind="stable")
     starts, counts = starts[most_first], counts[most_first]
-    places = ordered[starts]
-    wave, n = 0, len(places)
+    waves: list[ndarray] = []
+    n = len(starts)
     while n > 8:
-        y[places[:n]] += values[order[starts[:n] + wave]]
-        wave += 1
-        n = int(np.searchsorted(-counts, -wave))  # how many occur more often than that
-    for i in range(n):  # a few rows may occur very often
-        y[places[i]] += np.add.reduce(values[order[starts[i] + wave : starts[i] + counts[i]]], axis=0)
+        waves.append(order[starts[:n] + len(waves)])
+        n = int(np.searchsorted(-counts, -len(waves)))  # how many occur more often than that
+    return ordered[starts], waves, [order[starts[i] + len(waves) : starts[i] + counts[i]] for i in range(n)]
+
+
+def _add_in_waves(y: ndarray, waves: Waves, values: ndarray) -> None:
+    """Within a wave no row repeats, so that it is one sum of matrices."""
+    places, first, rest = waves
+    rows = y[places]
+    for wave in first:
+        part = rows[: len(wave)]
+        np.add(part, values.take(wave, 0), part)
+    for row, others in zip(rows, rest, strict=False):
+        row += np.add.reduce(values[others], axis=0)
+    y[places] = rows
 
 
 # -- slices along one axis -----------------------------------------------------------------------------------
@@ -162,7 +225,7 @@ def gather(x: ndarray, dim: int, index: ndarray) -> ndarray:
     if not x.ndim:
         return np.broadcast_to(x, index.shape).copy()
     if x.flags.c_contiguous:
-        return x.reshape(-1).take(_flat_positions(x.shape, dim, index))
+        return _taken(x.reshape(-1), _flat_positions(x.shape, dim, index), 0)
     return x[_along(x.shape, dim, index)]
 
 
@@ -182,15 +245,18 @@ def scatter(x: ndarray, dim: int, index: ndarray, source: Any, into: bool) -> nd
 
 def _flat_positions(shape: tuple[int, ...], dim: int, index: ndarray) -> ndarray:
     """Positions in a row-major array of ``shape`` of the elements that ``index`` stands for along ``dim``."""
-    where: Any = None
-    step = 1
+    base: Any = None
+    step = own = 1
     for d in range(len(shape) - 1, -1, -1):
-        own = index if d == dim else np.arange(index.shape[d]).reshape((-1,) + (1,) * (len(shape) - d - 1))
-        if step != 1:
-            own = own * np.int64(step)
-        where = own if where is None else where + own
+        if d == dim:
+            own = step
+        else:
+            places = (np.arange(index.shape[d]) * step).reshape((-1,) + (1,) * (len(shape) - d - 1))
+            base = places if base is None else base + places
         step *= shape[d]
-    return where
+    where = empty(index.shape, np.int64)
+    np.multiply(index, own, out=where)
+    return where if base is None else np.add(where, base, out=where)
 
 
 def _reduce_at(ufunc: np.ufunc, y: ndarray, dim: int, index: ndarray, source: ndarray) -> None:
@@ -275,9 +341,19 @@ def copy(x: ndarray, source: ndarray) -> ndarray:
     return x
 
 
-def nonzero(x: ndarray) -> tuple[ndarray, ...]:
-    """The indices of the elements that are not 0, an array for each axis."""
-    return np.nonzero(x)
+def nonzero(x: ndarray) -> ndarray:
+    """The indices of the elements that are not 0, one in a row."""
+    left: Any = np.flatnonzero(x if x.dtype.kind == "b" else x != 0)
+    found = empty((len(left), x.ndim), np.int64)
+    if x.size < 1 << 32:
+        left = left.astype(np.uint32)  # which NumPy divides five times as fast
+    for axis in range(x.ndim - 1, 0, -1):
+        quotient = left // left.dtype.type(max(x.shape[axis], 1))
+        found[:, axis] = left - quotient * left.dtype.type(x.shape[axis])
+        left = quotient
+    if x.ndim:
+        found[:, 0] = left
+    return found
 
 
 def one_hot(x: ndarray, num_classes: int) -> ndarray:
