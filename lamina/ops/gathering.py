@@ -38,9 +38,15 @@ def _ends(index: np.ndarray) -> tuple[Any, Any]:
     return (min(values), max(values)) if values else (0, -1)
 
 
+_UNSIGNED = {4: np.uint32, 8: np.uint64}
+
+
 def _in_range(index: np.ndarray, dim: int, n: int, error: type[Exception] = RuntimeError, low: int = 0,
               head: str = "") -> None:
     """Raise for the first index outside [low, n)."""
+    if not low and index.size > 64:  # seen as unsigned, negative ones are the largest: one pass for both ends
+        if index.dtype.kind == "i" and index.view(_UNSIGNED[index.itemsize]).max() < n:
+            return
     least, most = _ends(index)
     if least < low or most >= n:
         bad = index[(index < low) | (index >= n)][0]

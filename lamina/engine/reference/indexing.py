@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from lamina.engine import workers
 from lamina.engine.memory import empty
 
 __all__ = [
@@ -137,8 +139,8 @@ def _add_slices(y: ndarray, index: ndarray, value: ndarray, axis: int) -> None:
     lead, rest = y.shape[:axis], y.shape[axis + 1 :]
     values = np.broadcast_to(value, (*lead, len(index), *rest)).reshape(-1, len(index), math.prod(rest))
     waves = _waves(np.where(index < 0, index + n, index))
-    for rows, some in zip(y.reshape(len(values), n, -1), values, strict=True):
-        _add_in_waves(rows, waves, some)
+    matrices = y.reshape(len(values), n, -1)
+    workers.share(lambda i: _add_in_waves(matrices[i], waves, values[i]), range(len(values)))
 
 
 def _add_rows(y: ndarray, rows: ndarray, values: ndarray) -> None:
@@ -225,7 +227,13 @@ def gather(x: ndarray, dim: int, index: ndarray) -> ndarray:
     if not x.ndim:
         return np.broadcast_to(x, index.shape).copy()
     if x.flags.c_contiguous:
-        return _taken(x.reshape(-1), _flat_positions(x.shape, dim, index), 0)
+        row, y = x.reshape(-1), empty(index.shape, x.dtype)
+
+        def take(where: ndarray, part: ndarray) -> None:
+            np.take(row, where, out=part, mode="clip")
+
+        _by_positions(x.shape, dim, index, take, y)
+        return y
     return x[_along(x.shape, dim, index)]
 
 
@@ -237,33 +245,60 @@ def scatter(x: ndarray, dim: int, index: ndarray, source: Any, into: bool) -> nd
             y[...] = np.reshape(source, -1)[-1]
         return y
     if y.flags.c_contiguous:
-        y.reshape(-1)[_flat_positions(y.shape, dim, index)] = source
+        row = y.reshape(-1)
+        source = np.broadcast_to(source, index.shape)
+        _by_positions(y.shape, dim, index, row.__setitem__, source)
     else:
         y[_along(y.shape, dim, index)] = source
     return y
 
 
-def _flat_positions(shape: tuple[int, ...], dim: int, index: ndarray) -> ndarray:
-    """Positions in a row-major array of ``shape`` of the elements that ``index`` stands for along ``dim``."""
-    base: Any = None
+def _flat(shape: tuple[int, ...], dim: int, index: ndarray) -> tuple[int, Any]:
+    """(a, b) such that a·index + b is where in a row-major array of ``shape`` the elements lie that ``index`` stands for."""
+    base: Any = np.zeros((1,) * len(shape), np.int64)
     step = own = 1
     for d in range(len(shape) - 1, -1, -1):
         if d == dim:
             own = step
         else:
-            places = (np.arange(index.shape[d]) * step).reshape((-1,) + (1,) * (len(shape) - d - 1))
-            base = places if base is None else base + places
+            base = base + (np.arange(index.shape[d]) * step).reshape((-1,) + (1,) * (len(shape) - d - 1))
         step *= shape[d]
-    where = empty(index.shape, np.int64)
-    np.multiply(index, own, out=where)
-    return where if base is None else np.add(where, base, out=where)
+    return own, base
+
+
+def _by_positions(shape: tuple[int, ...], dim: int, index: ndarray, work: Callable[..., Any], *arrays: Any) -> None:
+    """``work`` of the positions of :func:`_flat` and of what ``arrays`` have for them: by threads, in parts of the first axis.
+
+    The parts are apart in the array of ``shape``, unless ``dim`` is 0.
+    """
+    own, base = _flat(shape, dim, index)
+    n = len(index)
+    step = n if dim == 0 or index.size < _SHARED else max(-(-n // 8), 1)
+
+    def part(i: int) -> None:
+        of = slice(i, i + step)
+        where = index[of] * np.int64(own) if own != 1 else index[of]
+        places = base[of] if len(base) > 1 else base
+        where = np.add(where, places, out=where) if own != 1 else where + places
+        work(where, *(a[of] for a in arrays))
+
+    if n:
+        workers.share(part, range(0, n, step))
+
+
+_SHARED = 1 << 17
 
 
 def _reduce_at(ufunc: np.ufunc, y: ndarray, dim: int, index: ndarray, source: ndarray) -> None:
     if not index.size:
         return
     if y.ndim and y.flags.c_contiguous:  # NumPy is many times faster with one index than with a tuple of them
-        ufunc.at(y.reshape(-1), _flat_positions(y.shape, dim, index).reshape(-1), source.reshape(-1))
+        row = y.reshape(-1)
+
+        def add(where: ndarray, values: ndarray) -> None:
+            ufunc.at(row, where.reshape(-1), values.reshape(-1))
+
+        _by_positions(y.shape, dim, index, add, source)
     elif y.ndim:
         ufunc.at(y, _along(y.shape, dim, index), source)
     else:
@@ -343,17 +378,26 @@ def copy(x: ndarray, source: ndarray) -> ndarray:
 
 def nonzero(x: ndarray) -> ndarray:
     """The indices of the elements that are not 0, one in a row."""
-    left: Any = np.flatnonzero(x if x.dtype.kind == "b" else x != 0)
-    found = empty((len(left), x.ndim), np.int64)
-    if x.size < 1 << 32:
-        left = left.astype(np.uint32)  # which NumPy divides five times as fast
-    for axis in range(x.ndim - 1, 0, -1):
-        quotient = left // left.dtype.type(max(x.shape[axis], 1))
-        found[:, axis] = left - quotient * left.dtype.type(x.shape[axis])
-        left = quotient
-    if x.ndim:
-        found[:, 0] = left
+    places = np.flatnonzero(x if x.dtype.kind == "b" else x != 0)
+    found = empty((len(places), x.ndim), np.int64)
+
+    def part(i: int) -> None:
+        left: Any = places[i : i + _BLOCK]
+        if x.size < 1 << 32:
+            left = left.astype(np.uint32)  # which NumPy divides five times as fast
+        for axis in range(x.ndim - 1, 0, -1):
+            n = left.dtype.type(x.shape[axis])
+            quotient = left // n
+            found[i : i + _BLOCK, axis] = left - quotient * n
+            left = quotient
+        if x.ndim:
+            found[i : i + _BLOCK, 0] = left
+
+    workers.share(part, range(0, len(places), _BLOCK))
     return found
+
+
+_BLOCK = 1 << 15
 
 
 def one_hot(x: ndarray, num_classes: int) -> ndarray:
