@@ -114,11 +114,11 @@ FAST = {
     "parts": (
         "acos acosh asin asinh atanh cast ceil clamp copysign cos cosh eq exp exp2 floor floor_divide fmax fmin fmod ge "
         "gt hypot isfinite isinf isnan le lerp log log10 log2 logaddexp lt masked_fill maximum minimum ne pow "
-        "reciprocal remainder round rsqrt sign signbit sin tan threshold threshold_backward trunc where"
+        "reciprocal remainder round rsqrt sign signbit sin tan trunc where"
     ),
     "piecewise": (
         "elu elu_backward hardshrink hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh "
-        "hardtanh_backward prelu prelu_backward shrink_backward softshrink"
+        "hardtanh_backward prelu prelu_backward shrink_backward softshrink threshold threshold_backward"
     ),
     "pooling": "avg_pool avg_pool_backward max_pool max_pool_backward max_pool_taps",
     "resample": "resample resample_backward",

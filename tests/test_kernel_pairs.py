@@ -68,6 +68,31 @@ def test_hardtanh_in_parts(size):
         np.testing.assert_array_equal(*both(lambda a=a: kernels.hardtanh(a, 0.0, 6.0)))
 
 
+@settings(max_examples=80, deadline=None)
+@given(like_arrays(2), *(st.sampled_from([0.0, 0.1, -0.37, 2.5, -40.0, 123.456, np.inf, -np.inf]),) * 2)
+def test_threshold(arrays, limit, value):
+    np.testing.assert_array_equal(*both(lambda: kernels.threshold(arrays[0], limit, value)))
+    np.testing.assert_array_equal(*both(lambda: kernels.threshold_backward(*arrays, limit, value)))
+
+
+@pytest.mark.parametrize("special", [(), (np.nan,), (np.inf,), (-np.inf, np.inf)])
+def test_masks_of_large_gradients(special):
+    """A gradient that is infinite or NaN is no matter where it is cut off, wherever in the array that is."""
+    size = (1 << 20) + (1 << 15) + 77  # with more than one thread, more than one block, the last of an odd size
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((1, size)) * 3).astype("float32")
+    for places in ([5], [size - 1], [size - 200, 4000]):
+        grad = rng.standard_normal((1, size)).astype("float32")
+        for value in special:
+            grad[0, places] = value
+        for run in (
+            lambda g=grad: kernels.relu_backward(g, x), lambda g=grad: kernels.hardtanh_backward(g, x, 0.0, 6.0),
+            lambda g=grad: kernels.hardswish_backward(g, x), lambda g=grad: kernels.shrink_backward(g, x, 0.5),
+            lambda g=grad: kernels.threshold_backward(g, x, 0.1, 0.0), lambda g=grad: kernels.hardsigmoid(g),
+        ):  # fmt: skip
+            np.testing.assert_allclose(*both(run), rtol=1e-6, atol=1e-6)
+
+
 number = st.sampled_from([0.0, 0.1, 0.9])
 
 

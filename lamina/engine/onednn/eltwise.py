@@ -27,7 +27,7 @@ from lamina.engine.door import fast
 from lamina.engine.memory import empty, empty_like
 
 from . import abi, threads
-from .core import F32, Desc, Plan, attributes, dense, desc, like, plan, plans, primitive
+from .core import F32, Desc, Plan, attributes, dense, desc, like, plain_desc, plan, plans, primitive
 
 _P0, _P1, _P2 = (abi.post_op_src(i) for i in range(3))
 
@@ -151,6 +151,59 @@ def in_blocks(compute: Callable[..., bool], result: np.ndarray, *arrays: np.ndar
     return result
 
 
+_ROW, _FEW = 1024, 8192  # numbers that are added up in one go, and up to which NumPy's product is as quick
+
+
+@plans
+def _row_sums(rows: int) -> Plan | None:
+    pd = primitive("matmul", plain_desc((rows, _ROW)), plain_desc((_ROW, 1)), None, plain_desc((rows, 1)))
+    return plan(pd, abi.SRC, abi.DST, fixed={abi.WEIGHTS: np.ones(_ROW, F32)})
+
+
+def has_nan(x: np.ndarray) -> bool:
+    """Whether NaN is among a row of numbers: then sums, or squares, add up to NaN, which takes less time than a look for it."""
+    n = x.size - x.size % _ROW
+    if n <= _FEW:
+        square = x.dot(x)
+        return square != square
+    run = _row_sums[n // _ROW]
+    if run is not None:
+        sums = np.empty(n // _ROW, F32)
+        run.run(x, sums)
+        total, rest = sums.dot(sums), x[n:]
+        if total - total == 0:  # neither NaN nor infinite
+            return bool(rest.size) and has_nan(rest)
+    return bool(np.isnan(np.minimum.reduce(x, axis=None, initial=np.inf)))
+
+
+def _masked(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[..., Any]:
+    """As `_two`, of what multiplies a gradient by 0 in places, and by something else in others.
+
+    A product with 0 is not 0 for an infinite gradient, or NaN; such a result is looked for, while it is in the cache, and left
+    to the reference.
+    """
+    cache = plans(make)
+
+    def kernel(grad: np.ndarray, x: np.ndarray, *parameters: Any) -> Any:
+        if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape:
+            return NotImplemented
+
+        def block(y: np.ndarray, grad: np.ndarray, x: np.ndarray) -> bool:
+            p = cache[(x.size, *parameters) if parameters else x.size]
+            if p is None:
+                return False
+            if twice:
+                p.run(grad, x, x, y)
+            else:
+                p.run(grad, x, y)
+            return not has_nan(y)
+
+        x = dense(x)
+        return in_blocks(block, empty_like(x), like(grad, x), x)
+
+    return kernel
+
+
 # max(x, 0), which drops NaN, then max(that, x), which brings it back.
 _relu = _one(lambda n: _chain(n, abi.MAX, 0.0, (abi.MAX, None), args=(abi.SRC, _P0, abi.DST)), twice=True)
 
@@ -161,18 +214,14 @@ def relu(x: np.ndarray) -> Any:
     return _relu(x)
 
 
-_masked = _two(lambda n: _chain(n, abi.GT, 0.0, (abi.MUL, None), args=(_P0, abi.SRC, abi.DST)))
+# GT is true of NaN
+above = _masked(lambda n, limit: _chain(n, abi.GT, limit, (abi.MUL, None), args=(_P0, abi.SRC, abi.DST)))
 
 
 @fast(min_size=10_000)
 def relu_backward(grad: np.ndarray, y: np.ndarray) -> Any:
     """grad where y > 0 or NaN, else 0."""
-    result = _masked(grad, y)
-    # A product with 0 is not 0 for an infinite gradient; such a result is looked for, and left to the
-    # reference.
-    if result is NotImplemented or np.isnan(np.minimum.reduce(result, axis=None)):
-        return NotImplemented
-    return result
+    return above(grad, y, 0.0)
 
 
 _leaky = _one(lambda n, slope: _eltwise(n, abi.RELU, slope))

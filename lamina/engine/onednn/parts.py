@@ -263,30 +263,6 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return z
 
 
-@fast(min_size=1 << 15)
-def threshold(x: Any, limit: float, value: float) -> Any:
-    """x, or the value where x ≤ limit."""
-    if type(x) is not ndarray or x.dtype not in FLOATS or not is_dense(x):
-        return NotImplemented
-    bound, number = np.asarray(limit, x.dtype), np.asarray(value, x.dtype)
-    y = empty_like(x)
-    share(lambda x, y: select(np.less_equal(x, bound), number, x, y), _flat(x), _flat(y))
-    return y
-
-
-@fast(min_size=1 << 15)
-def threshold_backward(grad: Any, x: Any, limit: float, value: float) -> Any:
-    """0 where x ≤ limit, else grad."""
-    if type(grad) is not ndarray or grad.dtype not in FLOATS or x.dtype != grad.dtype or x.shape != grad.shape:
-        return NotImplemented
-    if not is_dense(x) or not alike(grad, x):
-        return NotImplemented
-    bound, zero = np.asarray(limit, x.dtype), np.zeros((), x.dtype)
-    y = empty_like(x)
-    share(lambda grad, x, y: select(np.less_equal(x, bound), zero, grad, y), _flat(grad), _flat(x), _flat(y))
-    return y
-
-
 @fast(min_size=1 << 13)
 def masked_fill(x: Any, mask: Any, value: Any, into: bool) -> Any:
     """x with the value where a mask of its shape holds."""

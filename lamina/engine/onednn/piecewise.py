@@ -16,18 +16,10 @@ from lamina.engine.memory import empty, empty_like
 
 from . import abi, threads
 from .core import F32, Plan, dense, is_channels_last, is_dense, like, plain_desc, plan, plans, primitive
-from .eltwise import _P0, _P1, _P2, _chain, _flat, _leaky, _one, _two, in_blocks
+from .eltwise import _P0, _P1, _P2, _chain, _flat, _leaky, _masked, _one, above, has_nan, in_blocks
+from .parts import FLOATS, alike, select, share
 
 _ARRAY_OF = {i: abi.post_op_src(i) for i in range(12)}
-
-
-def _has_nan(x: np.ndarray) -> bool:
-    return bool(np.isnan(np.minimum.reduce(x, axis=None, initial=np.inf)))
-
-
-def _unless_nan(result: Any) -> Any:
-    """A product of a gradient and a mask, unless an infinite gradient has met a 0."""
-    return NotImplemented if result is NotImplemented or _has_nan(result) else result
 
 
 # -- straight lines ----------------------------------------------------------------------------------------------------
@@ -54,7 +46,7 @@ def softshrink(x: np.ndarray, lambd: float) -> Any:
 
 
 # −|x| < −l is false of NaN
-_shrink_backward = _two(lambda n, lambd: _chain(
+_shrink_backward = _masked(lambda n, lambd: _chain(
     n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.LINEAR, -1.0, 0.0), (abi.LT, -lambd), (abi.MUL, None),
     args=(_ARRAY_OF[3], abi.SRC, abi.DST)))
 
@@ -62,7 +54,7 @@ _shrink_backward = _two(lambda n, lambd: _chain(
 @fast(min_size=64_000)
 def shrink_backward(grad: np.ndarray, x: np.ndarray, lambd: float) -> Any:
     """grad where \\|x\\| > lambd, else 0."""
-    return _unless_nan(_shrink_backward(grad, x, float(lambd))) if math.isfinite(lambd) else NotImplemented
+    return _shrink_backward(grad, x, float(lambd)) if math.isfinite(lambd) else NotImplemented
 
 
 PART = 1 << 17  # elements that one thread takes at a time
@@ -96,17 +88,12 @@ def hardtanh(x: np.ndarray, low: float, high: float) -> Any:
     return y
 
 
-def _inside(n: int, low: float, high: float, factor: float) -> Plan | None:
-    """The plan (grad, x, result) of grad·factor where low < x < high, else 0; false of NaN."""
-    if low == -high:
-        return _chain(n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.LT, high), (abi.LINEAR, factor, 0.0), (abi.MUL, None),
-                      args=(_ARRAY_OF[3], abi.SRC, abi.DST))
-    return None
-
-
-_within = _two(lambda n, high, factor: _inside(n, -high, high, factor))
+# false of NaN
+_within = _masked(lambda n, high, factor: _chain(
+    n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.LT, high), (abi.LINEAR, factor, 0.0), (abi.MUL, None),
+    args=(_ARRAY_OF[3], abi.SRC, abi.DST)))
 # x·(x − b) < 0 where 0 < x < b: the signs of both factors are exact
-_between = _two(lambda n, high: _chain(
+_between = _masked(lambda n, high: _chain(
     n, abi.MUL, 1.0, (abi.LINEAR, 1.0, -high), (abi.MUL, None), (abi.LT, 0.0), (abi.MUL, None),
     args=(_ARRAY_OF[3], abi.SRC, _P1, abi.DST)), twice=True)
 
@@ -117,24 +104,35 @@ def hardtanh_backward(grad: np.ndarray, x: np.ndarray, low: float, high: float) 
     if not 0 < high < math.inf:
         return NotImplemented
     if low == -high:
-        return _unless_nan(_within(grad, x, float(high), 1.0))
-    return _unless_nan(_between(grad, x, float(high))) if low == 0 else NotImplemented
+        return _within(grad, x, float(high), 1.0)
+    return _between(grad, x, float(high)) if low == 0 else NotImplemented
 
 
-_hardsigmoid = _one(lambda n: _chain(
+_hardsigmoid = plans(lambda n: _chain(
     n, abi.ADD, 3.0, (abi.MAX, 0.0), (abi.MIN, 6.0), (abi.LINEAR, 1 / 6, 0.0), args=(abi.SRC, abi.DST)))
 
 
 @fast(min_size=64_000)
 def hardsigmoid(x: np.ndarray) -> Any:
     """(x + 3)/6, moved into [0, 1]; NaN stays."""
-    return NotImplemented if x.dtype != F32 or _has_nan(x) else _hardsigmoid(x)
+    if x.dtype != F32:
+        return NotImplemented
+
+    def block(y: np.ndarray, x: np.ndarray) -> bool:
+        p = _hardsigmoid[x.size]
+        if p is None or has_nan(x):
+            return False
+        p.run(x, y)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), x)
 
 
 @fast(min_size=32_000)
 def hardsigmoid_backward(grad: np.ndarray, x: np.ndarray) -> Any:
     """grad/6 where −3 < x < 3, else 0."""
-    return _unless_nan(_within(grad, x, 3.0, 1 / 6))
+    return _within(grad, x, 3.0, 1 / 6)
 
 
 _hardswish = _one(lambda n: _chain(
@@ -160,20 +158,63 @@ def _hardswish_backward(n: int) -> tuple[Plan, Plan] | None:
 @fast(min_size=32_000)
 def hardswish_backward(grad: np.ndarray, x: np.ndarray) -> Any:
     """grad·(x/3 + 1/2) where −3 < x < 3, 0 to the left, grad to the right."""
-    if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape or _has_nan(x):
+    if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape:
         return NotImplemented
 
     def block(result: np.ndarray, grad: np.ndarray, x: np.ndarray) -> bool:
         found = _hardswish_backward[x.size]
-        if found is None:
+        if found is None or has_nan(x):
             return False
         u = empty(x.shape)
         found[0].run(x, u)
         found[1].run(u, u, grad, result)
-        return True
+        return not has_nan(result)
 
     x = dense(x)
-    return _unless_nan(in_blocks(block, empty_like(x), like(grad, x), x))
+    return in_blocks(block, empty_like(x), like(grad, x), x)
+
+
+def _threshold(n: int, limit: float, value: float) -> Plan | None:
+    """(x, x, result) where value ≥ limit: the value where x ≤ limit, else a number not above it; the larger of that and x."""
+    low = F32.type(min(limit, 0.0))
+    rise = F32.type(value) - low
+    if value < limit or rise + low != F32.type(value):
+        return None
+    return _chain(n, abi.LE, limit, (abi.LINEAR, float(rise), float(low)), (abi.MAX, None), args=(abi.SRC, _P1, abi.DST))
+
+
+_raised = _one(_threshold, twice=True)
+_kept = _masked(lambda n, limit: _chain(n, abi.GT, limit, (abi.MUL, None), (abi.LINEAR, 1.0, 0.0), args=(_P0, abi.SRC, abi.DST)))
+
+
+@fast(min_size=1 << 15)
+def threshold(x: Any, limit: float, value: float) -> Any:
+    """x, or the value where x ≤ limit."""
+    if type(x) is not np.ndarray or x.dtype not in FLOATS or not is_dense(x):
+        return NotImplemented
+    if x.dtype is F32 and math.isfinite(limit) and math.isfinite(value):
+        y = _kept(x, x, float(limit)) if value == 0 < limit else _raised(x, float(limit), float(value))
+        if y is not NotImplemented:
+            return y
+    y = empty_like(x)
+    bound, number = np.asarray(limit, x.dtype), np.asarray(value, x.dtype)
+    share(lambda x, y: select(np.less_equal(x, bound), number, x, y), _flat(x), _flat(y))
+    return y
+
+
+@fast(min_size=1 << 15)
+def threshold_backward(grad: Any, x: Any, limit: float, value: float) -> Any:
+    """0 where x ≤ limit, else grad."""
+    if type(grad) is not np.ndarray or grad.dtype not in FLOATS or x.dtype != grad.dtype or x.shape != grad.shape:
+        return NotImplemented
+    if grad.dtype is F32 and math.isfinite(limit):
+        return above(grad, x, float(limit))
+    if not is_dense(x) or not alike(grad, x):
+        return NotImplemented
+    bound, zero = np.asarray(limit, x.dtype), np.zeros((), x.dtype)
+    y = empty_like(x)
+    share(lambda grad, x, y: select(np.less_equal(x, bound), zero, grad, y), _flat(grad), _flat(x), _flat(y))
+    return y
 
 
 # -- slopes that are learnt --------------------------------------------------------------------------------------------
@@ -233,7 +274,7 @@ def prelu_backward(grad: np.ndarray, x: np.ndarray, weight: np.ndarray) -> Any:
         return NotImplemented
     rows = _as_rows(x, weight) if is_dense(x) and x.size else None
     plans = None if rows is None else _prelu[(rows[0],)]
-    if plans is None or rows is None or _has_nan(x):
+    if plans is None or rows is None or has_nan(_flat(x)):
         return NotImplemented
     gx, gw = empty_like(x), np.empty(weight.size * rows[1], F32)
     plans[1].run(x, _tiled(weight, rows[1]), like(grad, x), gx, gw)
@@ -315,12 +356,10 @@ def elu_backward(grad: np.ndarray, x: np.ndarray, alpha: float, scale: float, in
     left = float(alpha * scale * input_scale)
     if not (grad.dtype == x.dtype == F32) or grad.shape != x.shape or not 0 < input_scale < math.inf or not math.isfinite(left):
         return NotImplemented
-    if _has_nan(x):
-        return NotImplemented
 
     def block(result: np.ndarray, grad: np.ndarray, x: np.ndarray) -> bool:
         found = _elu_backward[x.size, left, float(scale), float(input_scale)]
-        if found is None:
+        if found is None or has_nan(x):
             return False
         if len(found) == 1:
             found[0].run(x, grad, result)
