@@ -102,6 +102,7 @@ FAST = {
         "mish_backward neg relu relu_backward sigmoid sigmoid_backward silu silu_backward softplus softplus_backward "
         "sqrt square tanh tanh_backward"
     ),
+    "grid": "grid_correlate grid_sample grid_spread grid_taps grid_taps_backward",
     "layernorm": "group_norm group_norm_backward layer_norm layer_norm_backward rms_norm rms_norm_backward",
     "loss": "cross_entropy cross_entropy_backward",
     "loss_pointwise": (

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from support import assert_same, compare, layouts, need_torch, pair, quietly, same_error
 
 import lamina
+from lamina.engine import engine, get_engine
+from lamina.engine import kernels as k
+from lamina.engine.onednn import grid as shared
 from lamina.nn import functional as F
 
 MODES = ("bilinear", "nearest", "bicubic")
@@ -77,6 +80,36 @@ def test_large_and_many(ndim):
     for n, c, spatial, out in ((40, 3, (4, 3, 2)[:ndim], (2, 2, 2)[:ndim]), (2, 5, (40, 20, 12)[:ndim], (64, 40, 8)[:ndim])):
         compare(sample(), *data(ndim, "float64", n, c, spatial, out))
         compare(sample("nearest", "border"), *data(ndim, "float64", n, c, spatial, out))
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_threads_and_definition_agree(data):
+    """Each kernel, in parts that are shared among threads: of samples, of places, of channels."""
+    ndim, mode, padding, corners = data.draw(st.sampled_from(CASES))
+    n, c = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 9))
+    spatial = tuple(data.draw(st.integers(1, 6)) for _ in range(ndim))
+    out = tuple(data.draw(st.integers(1, 300 if d == 0 and c > 4 else 6)) for d in range(ndim))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    x, grad = (rng.standard_normal((n, c, *s)).astype("f") for s in (spatial, out))
+    grid = rng.uniform(-2, 2, (n, *out, ndim)).astype("f")
+    taps = grid, spatial, mode, padding, corners, (0,) * ndim
+    chunk = data.draw(st.sampled_from([64, 1 << 18]))
+
+    def run(name):
+        with engine(name):
+            index, weight = k.grid_taps(*taps)
+            correlation = k.grid_correlate(grad, x, index, weight.shape[1])
+            return (
+                index, weight, k.grid_sample(x, weight, index, out), k.grid_spread(grad, weight, index, spatial), correlation,
+                k.grid_taps_backward(correlation, *taps),
+            )  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared, "MOST", chunk)
+        ours = run("reference" if get_engine() == "reference" else "onednn")
+    for a, b in zip(ours, run("reference"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

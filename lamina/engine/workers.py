@@ -18,7 +18,7 @@ from lamina.engine.onednn import threads
 
 __all__ = ["share"]
 
-# So many items make it worth waking another thread, which takes some tens of microseconds.
+# So many items, unless they are large, make it worth waking another thread, which takes some tens of microseconds.
 ENOUGH = 8
 
 
@@ -61,9 +61,9 @@ def _grow(count: int) -> None:
             _helpers += 1
 
 
-def share(work: Callable[[Any], None], items: Sequence[Any]) -> None:
-    """Call ``work`` with every item, on all threads if there are many items, and in any order."""
-    helpers = min(threads.get_num_threads(), len(items) // (ENOUGH // 2)) - 1
+def share(work: Callable[[Any], None], items: Sequence[Any], each: int = ENOUGH // 2) -> None:
+    """Call ``work`` with every item, on all threads that have ``each`` of them or more to do, and in any order."""
+    helpers = min(threads.get_num_threads(), len(items) // each) - 1
     if helpers < 1:
         for item in items:
             work(item)

@@ -66,7 +66,7 @@ class GridTapsBackward(Op):
 
 
 class GridSample(Op):
-    """y[n, c, p] = Σ_k w[n, k, p]·x[n, c, i[n, k, p]];   dL/dx = g spread,   dL/dw = g correlated with x"""
+    """y[n, c, p] = Σ_k w[n, k, p]·x[n, c, i_k[n, p]];   dL/dx = g spread,   dL/dw = g correlated with x"""
 
     size: Ints = ()
 
@@ -80,7 +80,7 @@ class GridSample(Op):
     def backward(ctx, grad):
         x, weight, index = ctx.saved
         spread = GridSpread.apply(grad, weight, index, x._a.shape[2:]) if ctx.needs(0) else None
-        return spread, _correlate(grad, x, index) if ctx.needs(1) else None
+        return spread, _correlate(grad, x, index, weight._a.shape[1]) if ctx.needs(1) else None
 
     def name(self) -> str:
         return f"GridSampler{len(self.size)}DBackward0"
@@ -98,16 +98,16 @@ class GridSpread(Op):
     def backward(ctx, into):
         grad, weight, index = ctx.saved
         sample = GridSample.apply(into, weight, index, grad._a.shape[2:]) if ctx.needs(0) else None
-        return sample, _correlate(grad, into, index) if ctx.needs(1) else None
+        return sample, _correlate(grad, into, index, weight._a.shape[1]) if ctx.needs(1) else None
 
 
 class GridCorrelate(Op):
-    """v[n, k, p] = Σ_c g[n, c, p]·x[n, c, i[n, k, p]];   its gradients are a sample and a spread, with the gradient as weights"""
+    """v[n, k, p] = Σ_c g[n, c, p]·x[n, c, i_k[n, p]];   its gradients are a sample and a spread, with the gradient as weights"""
 
     @staticmethod
-    def forward(ctx, grad, x, index):
+    def forward(ctx, grad, x, index, taps):
         ctx.save(grad, x, index)
-        return k.grid_correlate(grad._a, x._a, index)
+        return k.grid_correlate(grad._a, x._a, index, taps)
 
     @staticmethod
     def backward(ctx, into):
@@ -116,10 +116,10 @@ class GridCorrelate(Op):
         return sample, GridSpread.apply(grad, into, index, x._a.shape[2:]) if ctx.needs(1) else None
 
 
-def _correlate(grad: Any, x: Any, index: np.ndarray) -> Any:
-    if index.shape[1] == 1:  # the weight of a single tap is 1, wherever it is
+def _correlate(grad: Any, x: Any, index: np.ndarray, taps: int) -> Any:
+    if taps == 1:  # its weight is 1, wherever it is
         return wrap(np.zeros_like(index, dtype=grad._a.dtype))
-    return GridCorrelate.apply(grad, x, index)
+    return GridCorrelate.apply(grad, x, index, taps)
 
 
 # -- functions -----------------------------------------------------------------------------------------------------
