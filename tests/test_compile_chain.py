@@ -129,6 +129,20 @@ NETWORKS = {
 }  # fmt: skip
 
 
+def test_a_perceptron_of_some_size_is_a_chain():
+    net = network(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 50), nn.GELU(), nn.Linear(50, 10), nn.Sigmoid())
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        for batch in (1, 100):
+            for seed in (1, 2):
+                lamina.manual_seed(seed)
+                x = lamina.randn(batch, 64)
+                close(compiled(x), net(x))
+        x[3, 4] = float("nan")
+        close(compiled(x), net(x))
+    assert [len(c.nodes) for c in chained(compiled)] == [6] and used(compiled)
+
+
 def images(batch: int = 2, seed: int = 0):
     g = lamina.Generator()
     g.manual_seed(seed)

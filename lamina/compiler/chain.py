@@ -27,6 +27,7 @@ from lamina.ops import activation, conv, join, linalg, piecewise, pointwise, sha
 from lamina.ops import pooling as pools
 
 ndarray = np.ndarray
+SMALL = 100_000  # products in a linear layer, up to which it is no slower done by NumPy than by a chain
 FEW = 4096  # numbers up to which a product with itself tells soonest whether an array keeps within a bound
 
 
@@ -59,7 +60,7 @@ class Chained:
         values = list(values_in((node.inputs, node.outputs)))
         if any(v.array.dtype != F32 or not v.array.size for v in values):
             return False
-        if not self.nodes and say not in (_fused, _convolution):
+        if not self.nodes and say not in (_fused, _convolution) and not (say is _linear and _enough(node)):
             return False
         try:
             slot = say(self, node)
@@ -223,6 +224,12 @@ def _fused(chained: Chained, node: Node) -> Slot:
 
 def _convolution(chained: Chained, node: Node) -> Slot:
     return _convolve(chained, node, FusedConvolution(node), node.inputs[0], None)
+
+
+def _enough(node: Node) -> bool:
+    """Whether a linear layer is large enough to begin a chain."""
+    x, weight, _ = node.inputs
+    return x.array.size * len(weight.array) > SMALL
 
 
 def _linear(chained: Chained, node: Node) -> Slot:
