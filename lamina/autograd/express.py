@@ -1,10 +1,11 @@
-"""The express lane: the commonest operations on few numbers, in one Python frame.
+"""The express lane: the commonest operations in one Python frame.
 
 A general call passes :meth:`Op.apply`, the operation's ``forward``, the promotion of its operands and the engine's door, for
-whatever may come. What mostly comes is tensors of float32 (or float64), too few numbers for oneDNN, and a kernel of the same
-arguments: for these the functions below do all of that at once, with what they need bound as local names. They take the same
-kernels, count the same calls and leave the same nodes; for anything else, and for every error, they hand the call on to the
-general way. So an operation is still described by its class alone, and ``express`` only says which of it can be taken short:
+whatever may come. What mostly comes is tensors of float32 (or float64), and a kernel of the same arguments, in its reference
+form or, for many numbers, in its fast one: for these the functions below do all of that at once, with what they need bound as
+local names. They take the same kernels, count the same calls and leave the same nodes; for anything else, and for every error,
+they hand the call on to the general way. So an operation is still described by its class alone, and ``express`` only says
+which of it can be taken short:
 
 >>> express.two(Mul, kernels.mul, keeps="factors")   # Mul.apply is the lane from now on
 
@@ -74,11 +75,12 @@ def two(
             return general(x, y, *settings)
         a = x._a
         dtype = a.dtype
-        if (dtype is not F32 and dtype is not F64 and (dtype is not I64 or not integers)) or a.size >= kernel.min_size or detours:
+        if (dtype is not F32 and dtype is not F64 and (dtype is not I64 or not integers)) or detours:
             return general(x, y, *settings)
         kind = type(y)
+        large = a.size >= kernel.min_size
         if kind is float or kind is int:
-            if dtype is I64 and kind is float:
+            if large or dtype is I64 and kind is float:
                 return general(x, y, *settings)
             b = y
             if dtype is F32:
@@ -95,11 +97,19 @@ def two(
             y_wants = y._requires if y._base is None else wants(y)
         else:
             return general(x, y, *settings)
+        c = NotImplemented
         try:
-            c = _run(reference, a, b, *settings) if settings else _run(reference, a, b)
+            if large:
+                c = _run(kernel.fast, a, b, *settings)
+                if c is NotImplemented:
+                    kernel.declined += 1
+                else:
+                    kernel.fast_calls += 1
+            if c is NotImplemented:
+                c = _run(reference, a, b, *settings) if settings else _run(reference, a, b)
+                kernel.reference_calls += 1
         except (ValueError, RuntimeError, OverflowError):
             return general(x, y, *settings)
-        kernel.reference_calls += 1
         t = _new(graph._Tensor)
         if type(c) is ndarray:
             t._a = c
@@ -297,13 +307,21 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
             return general(x, *settings)
         a = x._a
         dtype = a.dtype
-        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
+        if (dtype is not F32 and dtype is not F64) or detours:
             return general(x, *settings)
+        c = NotImplemented
         try:
-            c = _run(reference, a, *settings) if settings else _run(reference, a)
+            if a.size >= kernel.min_size:
+                c = _run(kernel.fast, a, *settings)
+                if c is NotImplemented:
+                    kernel.declined += 1
+                else:
+                    kernel.fast_calls += 1
+            if c is NotImplemented:
+                c = _run(reference, a, *settings) if settings else _run(reference, a)
+                kernel.reference_calls += 1
         except (ValueError, RuntimeError):
             return general(x, *settings)
-        kernel.reference_calls += 1
         t = _new(graph._Tensor)
         if type(c) is ndarray:
             t._a = c
