@@ -793,6 +793,10 @@ def _fill_in() -> None:
             setattr(Tensor, f"__r{name}__", _binary(direct.get(name), function))
         if name != "matmul":
             setattr(Tensor, f"__i{name}__", _augmented(function.__name__, function))
+    for name, op, kernel, label in (
+        ("__rsub__", p.Sub, kernels.sub, "RsubBackward1"), ("__rtruediv__", p.Div, kernels.div, ""),
+    ):  # fmt: skip
+        setattr(Tensor, name, express.flipped(op, kernel, label, getattr(Tensor, name), keeps=op is p.Div))
     Tensor.__ipow__ = _augmented("pow", p.pow)  # type: ignore[attr-defined]
     for name in ("eq", "ne", "lt", "le", "gt", "ge"):
         setattr(Tensor, f"__{name}__", express.test(getattr(kernels, name), _comparison(getattr(p, name), name)))

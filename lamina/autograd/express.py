@@ -293,14 +293,58 @@ def operator(op: Any, otherwise: Callable[..., Any]) -> Any:
     return two(op, kernel, keeps, otherwise, integers)
 
 
+def flipped(op: type[Op], kernel: Kernel, label: str, otherwise: Callable[..., Any], keeps: bool = False) -> Any:
+    """The lane of ``number OP x``, as the operator method of x; ``keeps``: whether the rule needs both."""
+    reference = kernel.reference
+
+    def operate(x: Any, number: Any) -> Any:
+        a = x._a
+        dtype = a.dtype
+        if type(number) not in (float, int) or (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
+            return otherwise(x, number)
+        b = number
+        if dtype is F32:
+            b = _numbers.get(number)
+            if b is None:
+                b = _number(number)
+                if b is None:
+                    return otherwise(x, number)
+        try:
+            c = _run(reference, b, a)
+        except (RuntimeError, OverflowError):
+            return otherwise(x, number)
+        kernel.reference_calls += 1
+        t = _new(graph._Tensor)
+        if type(c) is ndarray:
+            t._a = c
+            if c.ndim > 1 and not c.flags.c_contiguous and _odd(x):
+                t._hidden = True
+        else:
+            t._a = asarray(c)
+        if (x._requires if x._base is None else wants(x)) and mode.enabled:
+            node: Any = op()
+            node.edges = (None, (x._node or x, x._index, a.shape, dtype))
+            node.sequence = next(_sequence)
+            node.label = label
+            if keeps:
+                node._keep(number, x)
+            t._node = node
+            t._requires = True
+        return t
+
+    return operate
+
+
 def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
     """The lane of an operation of one tensor, by ``kernel(a, *settings)``; ``keeps``: ``"input"``, ``"output"`` or ``"nothing"``.
 
-    The rule finds the settings on the node, if there are any.
+    The rule finds the settings on the node, if there are any; with ``"call"`` it finds them, which are numbers then, beside
+    the input.
     """
     general = op.apply
     reference = kernel.reference
     keeps_input, keeps_output, reorders = keeps == "input", keeps == "output", not op.elementwise
+    keeps_call = keeps == "call"
 
     def apply(x: Any, *settings: Any) -> Any:
         if not isinstance(x, Variable):
@@ -308,6 +352,8 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
         a = x._a
         dtype = a.dtype
         if (dtype is not F32 and dtype is not F64) or detours:
+            return general(x, *settings)
+        if keeps_call and type(settings[0]) not in (int, float):
             return general(x, *settings)
         c = NotImplemented
         try:
@@ -320,7 +366,7 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
             if c is NotImplemented:
                 c = _run(reference, a, *settings) if settings else _run(reference, a)
                 kernel.reference_calls += 1
-        except (ValueError, RuntimeError):
+        except (ValueError, RuntimeError, OverflowError):
             return general(x, *settings)
         t = _new(graph._Tensor)
         if type(c) is ndarray:
@@ -338,7 +384,10 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
             elif keeps_output:
                 t._writes = version = Version()
                 node._output = (c, version, 0)
-            if settings:
+            if keeps_call:
+                node.edges += (None,) * len(settings)
+                node._keep(x, *settings)
+            elif settings:
                 node.settings = settings
             t._node = node
             t._requires = True

@@ -513,7 +513,7 @@ class ViewOp(Op):
         if version is None:
             version = x._writes = Version()
         if type(a) is tuple:
-            results = tuple([cls._view(x, a_i, (Part(cls, i), arguments)) for i, a_i in enumerate(a)])
+            results = cls._views(x, a, arguments)
             if record:
                 ctx._attach((x, *arguments))
                 ctx._outputs = tuple([(t._a.shape, t._a.dtype) for t in results])
@@ -536,19 +536,21 @@ class ViewOp(Op):
             t._requires = True
         return t
 
-    @staticmethod
-    def _view(x: Any, array: ndarray, step: tuple) -> Any:
-        """One of several views of ``x``, without a history as yet."""
-        t = _new(_Tensor)
-        base = x._base
-        if base is None:
-            t._base, t._replay, t._stamp = x, (step,), x._rebased
-        else:
-            t._base, t._replay, t._stamp = base, (*x._replay, step), base._rebased
-        t._a, t._writes = array, x._writes
-        if x._inference:
-            t._inference = True
-        return t
+    @classmethod
+    def _views(cls, x: Any, arrays: tuple, arguments: tuple) -> tuple:
+        """Several views of ``x``, without a history as yet."""
+        base, before = (x, ()) if x._base is None else (x._base, x._replay)
+        version, stamp, inference, results = x._writes, base._rebased, x._inference, []
+        for i, a in enumerate(arrays):
+            t = _new(_Tensor)
+            t._a, t._writes = a, version
+            t._base, t._replay = base, (*before, (_part(cls, i), arguments))
+            if stamp:
+                t._stamp = stamp
+            if inference:
+                t._inference = True
+            results.append(t)
+        return tuple(results)
 
 
 class Part:
@@ -561,6 +563,9 @@ class Part:
 
     def apply(self, x: Any, *arguments: Any) -> Any:
         return self.op.apply(x, *arguments)[self.index]
+
+
+_part = functools.lru_cache(maxsize=1024)(Part)
 
 
 # -- writing in place ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from lamina.autograd.graph import Variable, constant, expose, repeats, wrap
 from lamina.engine import dlpack, kernels
 from lamina.engine.door import quietly
 from lamina.ops.operands import not_a_tensor, of_tensor, store
+
+I64 = np.dtype(np.int64)
 
 
 def finish(array: Any, requires_grad: bool = False, out: Any = None) -> Any:
@@ -246,9 +249,15 @@ def scalar_tensor(
 # -- filled --------------------------------------------------------------------------------------------------------
 
 
+def _ones(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    a = np.empty(shape, dtype)  # NumPy's ones() takes three times as long for a few
+    a.fill(1)
+    return a
+
+
 def _filled(name: str, doc: str) -> tuple[Any, Any]:
     """A creation function and its ``_like`` form."""
-    fill, fill_like = getattr(np, name), getattr(np, f"{name}_like")
+    fill, fill_like = _ones if name == "ones" else getattr(np, name), getattr(np, f"{name}_like")
 
     def function(
         *size_args: Any, size: Any = None, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None,
@@ -306,7 +315,13 @@ def full(
         raise TypeError("full(): argument 'size' (position 1) must be tuple of ints, not int")
     value = fill_value.item() if isinstance(fill_value, Variable) else fill_value
     d = to_numpy(dtype) if dtype is not None else _dtypes.scalar_dtype(value)
-    return finish(np.full(size_of((size,)), value, d), requires_grad, out)
+    shape = size_of((size,))
+    if type(value) is float and d.kind == "f" and -65504.0 <= value <= 65504.0:
+        a = np.empty(shape, d)
+        a.fill(value)
+    else:
+        a = np.full(shape, value, d)
+    return finish(a, requires_grad, out)
 
 
 @of_tensor
@@ -326,6 +341,10 @@ def arange(
     device: Any = None, requires_grad: bool = False, pin_memory: bool = False,
 ) -> Any:  # fmt: skip
     """start, start + step, …, up to but without ``end``; ``arange(n)`` starts at 0."""
+    if type(start) is int and type(step) is int and step > 0 and dtype is out is device is layout is None:
+        first, last = (0, start) if end is None else (start, end)
+        if type(last) is int and first <= last and not (requires_grad or pin_memory):
+            return finish(np.arange(first, last, step, I64))
     _check(device, layout, pin_memory)
     start, end, step = (x.item() if isinstance(x, Variable) else x for x in (start, end, step))
     if start is None or end is None:
@@ -337,11 +356,11 @@ def arange(
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    if not all(np.isfinite(x) for x in (start, end, step)):
+    if not all(math.isfinite(x) for x in (start, end, step)):
         raise RuntimeError(f"unsupported range: {start} -> {end}")
     floats = any(isinstance(x, (float, np.floating)) for x in (start, end, step))
     d = to_numpy(dtype) if dtype is not None else _dtypes._Default.numpy if floats else np.dtype(np.int64)
-    n = int(np.ceil((end - start) / step))
+    n = math.ceil((end - start) / step)
     if d.kind in "iu" and not floats:
         a = (start + np.arange(n, dtype=np.int64) * step).astype(d)
     elif d.kind in "iu":

@@ -16,6 +16,7 @@ from lamina.autograd.express import seen
 from lamina.autograd.graph import (
     Op,
     Variable,
+    Version,
     bump,
     check_writable,
     constant,
@@ -36,6 +37,7 @@ from lamina.ops.pointwise import cast
 from lamina.ops.shape import View, expand, reshape
 
 _FULL = slice(None)
+I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
 _NUMBER = (bool, int, float, complex, np.generic)
 
 # -- writing in place ----------------------------------------------------------------------------------------
@@ -410,6 +412,12 @@ def getitem(x: Any, index: Any) -> Any:
         return _part(x, (index, Ellipsis))
     if kind is slice and x._a.ndim:
         return _part(x, (_slice(index), Ellipsis))
+    if index is None:
+        return _part(x, (None, Ellipsis))
+    if isinstance(index, Variable):
+        a = _chosen(x, index)
+        if a is not None:
+            return wrap(a)
     if kind is tuple and _simple(index):
         try:
             return _part(x, index if Ellipsis in index else (*index, Ellipsis))
@@ -421,6 +429,20 @@ def getitem(x: Any, index: Any) -> Any:
     elif not advanced:
         return Slice.apply(x, (Ellipsis,))
     return Index.apply(x, advanced) if advanced else x
+
+
+def _chosen(x: Any, index: Any) -> Any:
+    """The elements at an index tensor or mask if they are a matter of NumPy's alone; whatever is odd gives ``None``."""
+    a, i = x._a, index._a
+    if detours or not i.ndim or not a.ndim or mode.enabled and wants(x):
+        return None
+    if i.dtype is not I64 and (i.dtype is not BOOL or i.shape != a.shape[: i.ndim]):
+        return None
+    try:
+        r = k.index(a, (i,))
+    except IndexError:
+        return None
+    return r if r.flags.c_contiguous else None
 
 
 def setitem(x: Any, index: Any, value: Any) -> None:
@@ -479,6 +501,7 @@ def _write_plainly(x: Any, index: Any, value: Any) -> bool:
     return True
 
 
+_FEW = 1 << 12  # elements that are copied at once
 _SAFE = 65504.0  # what every floating type can hold
 
 
@@ -536,6 +559,14 @@ class Zero(Fill):
 
 def copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
     """Writes ``src``, broadcast and cast, into ``input``."""
+    if isinstance(src, Variable):
+        a, b = input._a, src._a
+        if a.dtype is b.dtype and a.shape == b.shape and not (src._requires and mode.enabled) and 0 not in a.strides:
+            if a.size < _FEW and _free(input, a):
+                k.copy.reference_calls += 1
+                a[...] = b
+                bump(input)
+                return input
     if not isinstance(src, Variable):
         if not isinstance(src, _NUMBER):
             raise TypeError(f"copy_(): argument 'other' (position 1) must be Tensor, not {type(src).__name__}")
@@ -568,6 +599,9 @@ def _recorded(x: Any) -> bool:
 @of_tensor
 def fill_(input: Any, value: Any) -> Any:
     """Writes a number, or a zero-dimensional tensor, into every element."""
+    a = input._a
+    if type(value) in (int, float) and a.dtype.kind == "f" and -_SAFE <= value <= _SAFE and _free(input, a):
+        return _filled(input, value)
     if isinstance(value, Variable):
         if value._a.ndim:
             raise RuntimeError(
@@ -581,6 +615,21 @@ def fill_(input: Any, value: Any) -> Any:
     return copy_into(input, value, Fill)
 
 
+def _free(x: Any, a: np.ndarray) -> bool:
+    """Whether ``x`` may be written without a look at its history, or by anybody."""
+    return not (detours or x._inference or _recorded(x)) and a.flags.writeable
+
+
+def _filled(x: Any, value: Any) -> Any:
+    x._a.fill(value)
+    k.fill.reference_calls += 1
+    version = x._writes
+    if version is None:
+        version = x._writes = Version()
+    version.n += 1
+    return x
+
+
 @of_tensor
 def fill(input: Any, value: Any) -> Any:
     """A copy with every element replaced by a number or a zero-dimensional tensor."""
@@ -590,10 +639,10 @@ def fill(input: Any, value: Any) -> Any:
 @of_tensor
 def zero_(input: Any) -> Any:
     """Writes 0 into every element."""
-    if not (detours or input._inference or _recorded(input)) and input._a.flags.writeable:
-        k.fill(input._a, 0)
-        bump(input)
-        return input
+    a = input._a
+    if not (detours or input._requires or input._base is not None or input._inference):
+        if a.flags.writeable and a.dtype.kind != "V":
+            return _filled(input, 0)
     check_writable(input, may_repeat=True)
     if _recorded(input):
         return copy_into(input, wrap(np.zeros((), input._a.dtype)), Zero)

@@ -274,7 +274,8 @@ class Split(ViewOp):
         ctx.dim = dim
         a, lead, start, parts = x._a, (slice(None),) * dim, 0, []
         for n in lengths:
-            parts.append(a[(*lead, slice(start, start + n))])
+            part = slice(start, start + n)
+            parts.append(a[(*lead, part)] if dim else a[part])
             start += n
         return tuple(parts)
 
@@ -316,8 +317,8 @@ def split(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, spli
         raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
     if size == 0 and n:
         raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
-    lengths = [min(size, n - i) for i in range(0, n, size)] if n else [0]
-    return Split.apply(tensor, tuple(lengths), d)
+    lengths = (*(size,) * (n // size), *((n % size,) if n % size else ())) if n else (0,)
+    return Split.apply(tensor, lengths, d)
 
 
 def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple:
@@ -345,7 +346,8 @@ def chunk(input: Any, chunks: int, dim: int = 0) -> tuple:
     n = input._a.shape[d]
     if n == 0:
         return Split.apply(input, (0,) * chunks, d)
-    return split(input, -(-n // chunks), d)
+    size = -(-n // chunks)
+    return Split.apply(input, (*(size,) * (n // size), *((n % size,) if n % size else ())), d)
 
 
 def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple:

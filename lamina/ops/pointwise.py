@@ -269,6 +269,7 @@ for _op, _kernel, _keeps in (
     (Fmin, k.fmin, "both"), (Fmax, k.fmax, "both"), (Minimum, k.minimum, "both"), (Maximum, k.maximum, "both"),
 ):  # fmt: skip
     express.two(_op, _kernel, _keeps, integers=_op is not Div)
+express.one(Pow, k.pow, "call")
 
 
 def _no_integer_zero(a: Any, b: Any, name: str) -> None:

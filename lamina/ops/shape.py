@@ -6,6 +6,7 @@ numbers that do not lie in order) is a copy, exactly where PyTorch makes one.
 
 from __future__ import annotations
 
+import math
 import warnings
 from operator import index
 from typing import Any
@@ -317,12 +318,8 @@ def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
         return View.apply(input, (1,))
     if start == end:
         return input
-    if start == 0 and end == n - 1 and input._a.flags.c_contiguous:
-        return _view(input, (input._a.size,))
-    merged = 1
-    for m in s[start : end + 1]:
-        merged *= m
-    return reshape(input, (*s[:start], merged, *s[end + 1 :]))
+    merged = math.prod(s[start : end + 1])
+    return (_view if input._a.flags.c_contiguous else reshape)(input, (*s[:start], merged, *s[end + 1 :]))
 
 
 @of_tensor

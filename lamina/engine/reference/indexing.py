@@ -37,7 +37,7 @@ def index(x: ndarray, indices: Indices) -> ndarray:
     single = _single(indices)
     if single is not None:
         if indices[single].dtype.kind != "b":  # type: ignore[union-attr]
-            return np.take(x, indices[single], axis=single)  # type: ignore[arg-type]
+            return x.take(indices[single], single)  # type: ignore[arg-type]
         if x.size >= _MANY and x.flags.c_contiguous:
             return _taken(*_unmasked(x, indices[single], single), single)
     return x[_place(indices)]

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lamina.engine.reference.piecewise import constant
+
 __all__ = [
     "add", "sub", "mul", "div", "floor_divide", "remainder", "fmod", "pow", "maximum", "minimum", "fmax", "fmin", "atan2",
     "hypot", "copysign", "logaddexp", "logaddexp2", "nextafter", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or",
@@ -108,9 +110,9 @@ def round(x: Any, decimals: int = 0) -> Any:  # noqa: A001
 def clamp(x: Any, low: Any, high: Any) -> Any:
     """min(max(x, low), high); a bound of ``None`` is no bound; NaN stays."""
     if low is not None:
-        x = np.maximum(x, low)
+        x = np.maximum(x, constant(low, x.dtype) if low and x.dtype.kind == "f" else low)
     if high is not None:
-        x = np.minimum(x, high)
+        x = np.minimum(x, constant(high, x.dtype) if high and x.dtype.kind == "f" else high)
     return x
 
 
