@@ -106,7 +106,8 @@ FAST = {
     "layernorm": "group_norm group_norm_backward layer_norm layer_norm_backward rms_norm rms_norm_backward",
     "loss": "cross_entropy cross_entropy_backward",
     "loss_pointwise": (
-        "binary_cross_entropy_logits binary_cross_entropy_logits_backward soft_margin soft_margin_backward"
+        "absolute_error absolute_error_backward binary_cross_entropy_logits binary_cross_entropy_logits_backward huber "
+        "huber_backward poisson poisson_backward smooth_l1 smooth_l1_backward soft_margin soft_margin_backward"
     ),
     "matmul": "linear matmul",
     "norm": "batch_norm_backward batch_norm_eval batch_norm_train",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.engine import workers
 from lamina.engine.blas import one_thread
 from lamina.engine.memory import empty, empty_like
 
@@ -77,12 +78,22 @@ def _reduced(
     else:
         same = _alike(arrays)
         size = same[0].size
-        if total is None:
-            result = np.float64(sum(float(np.add.reduce(function(*piece), axis=None)) for piece in _pieces(same)))
-        else:
-            with one_thread():  # of BLAS
-                result = np.float64(sum(float(total(*piece)) for piece in _pieces(same)))
+        pieces = list(_pieces(same))
+        sums = np.zeros(len(pieces))
+
+        def add(i: int) -> None:
+            sums[i] = _total(function(*pieces[i])) if total is None else total(*pieces[i])
+
+        with one_thread():  # of BLAS
+            workers.share(add, range(len(pieces)))
+        result = np.add.reduce(sums)
     return np.asarray(result / size if reduction == "mean" else result, dtype)
+
+
+def _total(losses: ndarray) -> Any:
+    """The sum of a piece."""
+    losses = losses.reshape(-1)
+    return losses.dot(_repeated(1, losses.dtype)[: losses.size]) if losses.size <= BLOCK else np.add.reduce(losses)
 
 
 def _room(like: ndarray, dtype: np.dtype) -> ndarray:
