@@ -12,7 +12,7 @@ from lamina.autograd.graph import Op, mode, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise
 from lamina.ops.distance import pairwise_distance
-from lamina.ops.loss import constant, reduced, reduction_of, tensors
+from lamina.ops.loss import U64, constant, reduced, reduction_of, tensors
 from lamina.ops.piecewise import relu
 
 # -- classes -------------------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ class _ClassMargin(Op):
         ctx.scale = 1.0 if reduction != "mean" else 1 / max(len(losses), 1)
         if ctx.rows:
             return losses.reshape(shape)
-        total = losses.sum()
+        total = np.add.reduce(losses)
         return np.asarray(total if reduction == "sum" else total * ctx.scale if len(losses) else np.nan, losses.dtype)
 
     @staticmethod
@@ -83,9 +83,15 @@ def _samples(function: str, kernel: str, input: Any, target: Any) -> Any:
         raise RuntimeError(
             f"{function}: Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(a.shape)}"
         )
-    if a.dtype not in (np.float32, np.float64):
+    if a.dtype.char not in "fd":
         raise NotImplementedError(f'"{kernel}" not implemented for {SCALAR_NAME[BY_NUMPY[a.dtype]]!r}')
     return input if a.ndim == 2 else input.reshape(1, max(a.size, 1))
+
+
+def _within(indices: np.ndarray, classes: int) -> bool:
+    """Whether all indices are at least 0, and below the number of classes; a negative one, seen as unsigned, is large."""
+    unsigned = indices.view(U64)
+    return unsigned.item(unsigned.argmax()) < classes
 
 
 def _indices(function: str, target: Any) -> np.ndarray:
@@ -135,7 +141,7 @@ def multi_margin_loss(
             f"{name}: target tensor should be 1-D with size equal to the number of input samples (batch size). Expected "
             f"target size [{n}], but got {list(t.shape)}. Input has shape {list(input._a.shape)}."
         )
-    if t.size and not (t.min() >= 0 and t.max() < classes):
+    if t.size and not _within(t, classes):
         raise RuntimeError(f"{name}: target out of range: it must be in [0, {classes - 1}]")
     if weight is not None:
         if weight._a.shape[0] != classes:
@@ -177,11 +183,18 @@ def multilabel_margin_loss(
     if t.shape != input._a.shape:
         raise RuntimeError(f"{name}: inconsistent target size: {list(t.shape)} for input of size: {list(input._a.shape)}")
     t = t.reshape(n, classes)
-    if t.size and not (t.min() >= -1 and t.max() < classes):
+    if t.size and not _within(t + 1, classes + 1):
         raise RuntimeError(f"{name}: argument #2 'target' is out of range: it must be in [-1, {classes - 1}]")
-    counts = np.logical_and.accumulate(t >= 0, axis=1)
-    t = t[:, : max(counts.sum(1).max(initial=0), 1)]
-    return MultilabelMarginLoss.apply(x, t, counts[:, : t.shape[1]], input._a.shape[:-1], reduction)
+    ends = np.zeros((n, classes + 1), bool)
+    ends[:, classes] = True
+    np.less(t, 0, out=ends[:, :classes])
+    lengths = ends.argmax(axis=1)
+    longest = lengths.item(lengths.argmax()) if n else 0
+    t = t[:, : max(longest, 1)]
+    counts = None
+    if not n or lengths.item(lengths.argmin()) < max(longest, 1):
+        counts = np.arange(t.shape[1]) < lengths[:, None]
+    return MultilabelMarginLoss.apply(x, t, counts, input._a.shape[:-1], reduction)
 
 
 # -- pairs and triplets --------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ def _starts_kept(rows: int, classes: int) -> ndarray:
     return starts
 
 
-def _row_starts(rows: int, classes: int) -> ndarray:
+def row_starts(rows: int, classes: int) -> ndarray:
     """Where the rows of a matrix begin in memory."""
     return _starts_kept(rows, classes) if rows <= 4096 else np.arange(rows) * classes
 
@@ -50,7 +50,7 @@ def _positions(x: ndarray, target: ndarray) -> tuple[ndarray, ndarray]:
     """A flat view of `x` (a copy if it is not dense), and where in it the target classes are."""
     classes = x.shape[1]
     if x.ndim == 2:
-        return x.reshape(-1), _row_starts(len(x), classes) + target
+        return x.reshape(-1), row_starts(len(x), classes) + target
     places = math.prod(x.shape[2:])
     last = np.moveaxis(x, 1, -1)
     if last.flags.c_contiguous and not x.flags.c_contiguous:  # channels-last
@@ -113,7 +113,7 @@ def class_rows_backward(
 
 def _sum(rows: ndarray) -> Any:
     if rows.ndim == 1 and rows.size <= 2048 and rows.dtype is F32:
-        return rows.dot(_ones(len(rows), "f"))
+        return rows.dot(ones(len(rows), "f"))
     return np.add.reduce(rows, axis=None, dtype=np.float32 if rows.dtype == np.float16 else None)
 
 
@@ -121,7 +121,7 @@ SMALL = 1 << 13  # where the time goes into calls, and where products with a vec
 
 
 @functools.lru_cache(maxsize=64)
-def _ones(n: int, kind: str) -> ndarray:
+def ones(n: int, kind: str) -> ndarray:
     return np.ones(n, kind)  # of a dtype's character, as the hash of a dtype takes as long as a product
 
 
@@ -136,7 +136,7 @@ def _quick_exponentials(x: ndarray) -> Any:
     row = x.reshape(-1)
     shifted = x - row[row.argmax(), ...]  # argmax and argmin (of NaN, if there is one) take a third of the time of max and min
     e = np.exp(shifted)
-    total = e.dot(_ones(x.shape[1], x.dtype.char))
+    total = e.dot(ones(x.shape[1], x.dtype.char))
     return (shifted, e, total) if total[total.argmin()] > 1e-4 else (None, None, None)
 
 

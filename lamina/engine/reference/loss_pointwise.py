@@ -133,7 +133,7 @@ def _lesser(x: Any, bound: float) -> Any:
     return np.minimum(x, bound)
 
 
-def _greater(x: Any, bound: float) -> Any:
+def greater(x: Any, bound: float) -> Any:
     """max(x, bound)."""
     if 512 < x.size <= BLOCK and x.flags.c_contiguous:
         return np.maximum(x.reshape(-1), _repeated(bound, x.dtype)[: x.size]).reshape(x.shape)
@@ -219,7 +219,7 @@ def huber_backward(x: ndarray, y: ndarray, grad: ndarray, delta: float, scale: f
 
 
 def _clipped(d: Any, bound: float) -> Any:
-    return _greater(_lesser(d, bound), -bound)
+    return greater(_lesser(d, bound), -bound)
 
 
 def smooth_l1(x: ndarray, y: ndarray, beta: float, reduction: str) -> ndarray:
@@ -261,7 +261,7 @@ def _log1p_of_fraction(e: ndarray) -> ndarray:
 
 def _softplus(x: ndarray) -> ndarray:
     """log(1 + eˣ) = max(x, 0) + log(1 + e^−|x|)."""
-    return _log1p_of_fraction(np.exp(-np.abs(x))) + _greater(x, 0)
+    return _log1p_of_fraction(np.exp(-np.abs(x))) + greater(x, 0)
 
 
 def _sigmoid(x: ndarray) -> ndarray:
@@ -337,10 +337,10 @@ def binary_cross_entropy(x: ndarray, y: ndarray, weight: ndarray | None, reducti
 
     def loss(x: ndarray, y: ndarray, w: ndarray | None = None) -> ndarray:
         one = np.subtract(1, x)
-        r = _greater(np.log(one), -100)
-        r += (np.subtract(1, one) - x) / _greater(one, 1e-20)  # what the rounding of 1 − x took away
+        r = greater(np.log(one), -100)
+        r += (np.subtract(1, one) - x) / greater(one, 1e-20)  # what the rounding of 1 − x took away
         r = r * (y - 1)
-        r -= _greater(np.log(x), -100) * y
+        r -= greater(np.log(x), -100) * y
         return r if w is None else r * w
 
     return _reduced(loss, reduction, *_given(x, y, weight))
@@ -350,7 +350,7 @@ def binary_cross_entropy_backward(x: ndarray, y: ndarray, grad: ndarray, weight:
     """scale·grad·weight·(x − y)/(x·(1 − x)), the divisor no less than 1e-12."""
 
     def slope(x: ndarray, y: ndarray, w: ndarray | None = None) -> ndarray:
-        r = np.subtract(x, y) / _greater(np.subtract(1, x) * x, 1e-12)
+        r = np.subtract(x, y) / greater(np.subtract(1, x) * x, 1e-12)
         return r if w is None else r * w
 
     return _times(slope, grad, scale, *_given(x, y, weight))
@@ -364,7 +364,7 @@ def binary_cross_entropy_logits(
     def loss(x: ndarray, y: ndarray, w: ndarray | None = None, p: ndarray | None = None) -> ndarray:
         small = _log1p_of_fraction(np.exp(-np.abs(x)))
         # −log(1 − σ(x)) and −log σ(x): one of them is `small`, and may be tiny
-        no, yes = _greater(x, 0), _lesser(x, 0)
+        no, yes = greater(x, 0), _lesser(x, 0)
         if p is None:
             r = no * (1 - y)
             r -= yes * y
