@@ -122,6 +122,7 @@ FAST = {
         "elu elu_backward hardshrink hardsigmoid hardsigmoid_backward hardswish hardswish_backward hardtanh "
         "hardtanh_backward prelu prelu_backward shrink_backward softshrink threshold threshold_backward"
     ),
+    "planes": "fractional_max_pool plane_add plane_gather plane_put",
     "pooling": "avg_pool avg_pool_backward max_pool max_pool_backward max_pool_taps",
     "resample": "resample resample_backward",
     "rnn": "rnn_layer rnn_layer_backward",

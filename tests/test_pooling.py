@@ -17,6 +17,7 @@ import lamina
 from lamina import engine, nn
 from lamina.engine import kernels as k
 from lamina.engine.door import NEVER
+from lamina.engine.onednn import planes
 from lamina.nn import functional as F
 
 SPATIAL = {1: (11,), 2: (9, 7), 3: (5, 6, 7)}
@@ -436,6 +437,30 @@ def test_kernels_agree(case):
             equal(*both(k.avg_pool, x, *args, size, include, divisor), rtol=1e-5, atol=1e-6)
             for last in (False, True):
                 equal(*both(k.avg_pool_backward, g, shape[2:], *args, include, divisor, last), rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_planes_are_shared_among_threads(data):
+    """plane_gather, plane_add, plane_put and fractional_max_pool give what they give in one piece."""
+    n, c, *spatial = (data.draw(st.integers(1, most)) for most in (5, 9, *data.draw(st.sampled_from([(50,), (9, 7), (4, 5, 6)]))))
+    rng = np.random.default_rng(data.draw(st.integers(0, 999)))
+    dtype = data.draw(st.sampled_from(["f4", "f8", "f2"]))
+    kernel = tuple(data.draw(st.integers(1, s)) for s in spatial)
+    size = tuple(data.draw(st.integers(1, s - k + 1)) for s, k in zip(spatial, kernel, strict=True))
+    x, values, samples = (rng.random(s).astype(dtype) for s in ((n, c, *spatial), (n, c, *size), (n, c, len(size))))
+    x.flat[rng.integers(x.size)] = data.draw(st.sampled_from([0, np.nan, np.inf]))
+    indices = rng.integers(0, np.prod(spatial), values.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planes, "PART", data.draw(st.sampled_from([1, 100, 1 << 19])))
+        equal(*both(k.plane_gather, x, indices))
+        equal(*both(k.plane_put, values, indices, tuple(spatial)))
+        equal(*both(k.plane_add, values, indices, tuple(spatial)), rtol=1e-5, atol=1e-6)
+        for a, b in zip(*both(k.fractional_max_pool, x, samples[..., ::-1], kernel, size, True), strict=True):
+            equal(a, b)
+        (y, none), (y2, none2) = both(k.fractional_max_pool, x, samples, kernel, size, False)
+        equal(y, y2)
+        assert none is none2 is None
 
 
 @settings(max_examples=60, deadline=None)

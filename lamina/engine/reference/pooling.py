@@ -486,21 +486,29 @@ def _flat(indices: ndarray, plane: int) -> ndarray:
     return (indices.reshape(planes, prod(indices.shape[2:])) + np.arange(planes)[:, None] * plane).ravel()
 
 
-def plane_gather(x: ndarray, indices: ndarray) -> ndarray:
+def plane_gather(x: ndarray, indices: ndarray, out: ndarray | None = None) -> ndarray:
     """The element of x (N, C, …) at every flat index (N, C, …) within its plane."""
-    return x.ravel().take(_flat(indices, prod(x.shape[2:]))).reshape(indices.shape)
+    y = np.empty(indices.shape, x.dtype) if out is None else out
+    return x.ravel().take(_flat(indices, prod(x.shape[2:])).reshape(indices.shape), None, y, "clip")
 
 
-def plane_add(values: ndarray, indices: ndarray, spatial: Ints) -> ndarray:
+def plane_add(values: ndarray, indices: ndarray, spatial: Ints, out: ndarray | None = None) -> ndarray:
     """Planes of size ``spatial``, zero but for the values at their indices; values at one index add up."""
     g = _widened(values)
-    planes = zeros((*values.shape[:2], *spatial), g.dtype)
+    planes = _zeros(out, (*values.shape[:2], *spatial), g.dtype)
     np.add.at(planes.reshape(-1), _flat(indices, prod(spatial)), g.ravel())
     return planes.astype(values.dtype, copy=False)
 
 
-def plane_put(values: ndarray, indices: ndarray, spatial: Ints) -> ndarray:
+def plane_put(values: ndarray, indices: ndarray, spatial: Ints, out: ndarray | None = None) -> ndarray:
     """Planes of size ``spatial``, zero but for the values at their indices; of values at one index the last one stays."""
-    planes = zeros((*values.shape[:2], *spatial), values.dtype)
+    planes = _zeros(out, (*values.shape[:2], *spatial), values.dtype)
     planes.reshape(-1)[_flat(indices, prod(spatial))] = values.ravel()
     return planes
+
+
+def _zeros(out: ndarray | None, shape: Ints, dtype: Any) -> ndarray:
+    if out is None:
+        return zeros(shape, dtype)
+    out.fill(0)
+    return out
