@@ -193,7 +193,7 @@ def seen(op: Any, x: Any, array: ndarray, arguments: tuple) -> Any:
     if record and mode.enabled:
         node: Any = op()
         node.shape, node.arguments = x._a.shape, arguments
-        node.edges = ((x._node or x, x._index, x._a.shape, x._a.dtype), *[None] * len(arguments))
+        node.edges = ((x._node or x, x._index, x._a.shape, x._a.dtype),)
         node.sequence = next(_sequence)
         t._node = node
         t._requires = True

@@ -19,7 +19,7 @@ import numpy as np
 
 from lamina import ops
 from lamina._tensor import Tensor
-from lamina.autograd import no_grad
+from lamina.autograd.graph import mode as _mode
 from lamina.ops.random import truncated_normal_
 
 __all__ = [
@@ -52,8 +52,11 @@ def _fills(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def run(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if _state.skipped:
             return tensor
-        with no_grad():
+        before, _mode.enabled = _mode.enabled, False
+        try:
             return function(tensor, *args, **kwargs)
+        finally:
+            _mode.enabled = before
 
     return run
 
@@ -98,10 +101,11 @@ def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
 
 
 def _calculate_correct_fan(tensor: Tensor, mode: str) -> int:
-    fans = dict(zip(("fan_in", "fan_out"), _calculate_fan_in_and_fan_out(tensor), strict=True))
-    if mode.lower() not in fans:
-        raise ValueError(f"Mode {mode} not supported, please use one of {list(fans)}")
-    return fans[mode.lower()]
+    of_inputs, of_outputs = _calculate_fan_in_and_fan_out(tensor)
+    mode = mode.lower()
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"Mode {mode} not supported, please use one of ['fan_in', 'fan_out']")
+    return of_inputs if mode == "fan_in" else of_outputs
 
 
 # -- one law for all elements --------------------------------------------------------------------------------------

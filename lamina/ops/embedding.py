@@ -10,7 +10,7 @@ import numpy as np
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
 from lamina.autograd.graph import Op, Variable, bump, mode, type_name, wants, wrap
 from lamina.engine import kernels as k
-from lamina.ops.gathering import IndexSelect, ScatterAdd
+from lamina.ops.gathering import IndexSelect, ScatterAdd, _ends
 from lamina.ops.loss import tensors
 
 _INDICES = (np.dtype(np.int64), np.dtype(np.int32))
@@ -162,7 +162,8 @@ def _check_indices(function: str, index: np.ndarray) -> None:
 
 def _out_of_range(index: np.ndarray, rows: int) -> int | None:
     """The position of an index outside of [0, rows), if there is one."""
-    if not index.size or (index.min() >= 0 and index.max() < rows):
+    least, most = _ends(index)
+    if least >= 0 and most < rows:
         return None
     return int(((index < 0) | (index >= rows)).reshape(-1).argmax())
 

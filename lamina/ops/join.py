@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina._dtypes import BY_NUMPY, F32, SCALAR_NAME
 from lamina.autograd import express
-from lamina.autograd.graph import Op, Variable, ViewOp, wrap
+from lamina.autograd.graph import Op, Variable, ViewOp, wants, wrap
 from lamina.engine import kernels as k
 from lamina.engine.door import detours
 from lamina.ops.operands import checked, not_a_tensor, of_tensor, result_numpy_dtype, store
@@ -88,7 +88,7 @@ class BlockDiag(Op):
 
 
 def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
-    """Few numbers of float32 joined along an axis, or stacked along the first, by the express lane; else ``None``."""
+    """Few numbers of one dtype joined along an axis, or stacked along the first, by the express lane; else ``None``."""
     if detours or type(tensors) not in (tuple, list) or not tensors:
         return None
     arrays: list[Any] = []
@@ -96,10 +96,13 @@ def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
     for t in tensors:
         if not isinstance(t, Variable):
             return None
-        if t._requires or t._base is not None:
+        if t._requires if t._base is None else wants(t):
             records = True
         a = t._a
-        if a.dtype is not F32 or op is Stack and arrays and a.shape != arrays[0].shape:
+        if arrays:
+            if a.dtype is not arrays[0].dtype or op is Stack and a.shape != arrays[0].shape:
+                return None
+        elif a.dtype is not F32 and a.dtype.kind not in "fiub":
             return None
         arrays.append(a)
     if a.size >= kernel.min_size:

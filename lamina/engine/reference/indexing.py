@@ -226,6 +226,8 @@ def gather(x: ndarray, dim: int, index: ndarray) -> ndarray:
     """out[i][j][k] = x[index[i][j][k]][j][k] for dim 0, and so on; ``index`` may be smaller than ``x`` elsewhere."""
     if not x.ndim:
         return np.broadcast_to(x, index.shape).copy()
+    if x.ndim == 1 and index.size < _SHARED:
+        return x.take(index)
     if x.flags.c_contiguous:
         row, y = x.reshape(-1), empty(index.shape, x.dtype)
 

@@ -15,7 +15,7 @@ ndarray = np.ndarray
 
 
 def _take(x: ndarray, index: ndarray, dim: int) -> ndarray:
-    return np.take(x, index) if x.ndim == 1 else np.take_along_axis(x, index, dim)
+    return x.take(index) if x.ndim == 1 else np.take_along_axis(x, index, dim)
 
 
 _PLACE = 0xFFFFFFFF  # the low half of a packed number
@@ -52,8 +52,16 @@ def _packed(rows: ndarray, descending: bool) -> ndarray | None:
     return key
 
 
+_FEW = 1024  # elements of which NumPy's stable sort takes less than what packs them
+
+
 def _order(x: ndarray, dim: int, descending: bool) -> ndarray:
     """The places of the elements in order along ``dim``; equals keep theirs."""
+    if x.size < _FEW and x.dtype.kind in "fiub":
+        if not descending:
+            return x.argsort(dim, kind="stable")
+        back = (*(slice(None),) * dim, slice(None, None, -1))  # backwards, equals are in the order that turns into theirs
+        return x.shape[dim] - 1 - x[back].argsort(dim, kind="stable")[back]
     rows = np.moveaxis(x, dim, -1)
     packed = _packed(rows, descending)
     if packed is not None:

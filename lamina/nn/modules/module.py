@@ -145,8 +145,17 @@ class Module(HookMethods, StateMethods):
             raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
-        if name not in registry and hasattr(self, name):
+        if name not in registry and self._has(name):
             raise KeyError(f"attribute '{name}' already exists")
+
+    def _has(self, name: str) -> bool:
+        """``hasattr(self, name)``, without an error raised and caught in Python where nobody changed the way to attributes."""
+        kind = type(self)
+        if kind.__getattr__ is not Module.__getattr__ or kind.__getattribute__ is not object.__getattribute__:
+            return hasattr(self, name)
+        if name in self.__dict__ or name in self._parameters or name in self._buffers or name in self._modules:
+            return True
+        return hasattr(kind, name) and hasattr(self, name)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that belongs to the module's state but is not trained, such as a running mean.

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import check_device, get_default_dtype, to_numpy
-from lamina.autograd.graph import wrap
-from lamina.nn.parameter import Parameter
+from lamina.nn.parameter import Parameter, _leaf
 from lamina.ops.creation import size_of
 
 __all__ = ["consume_prefix_in_state_dict_if_present", "new_parameter", "ntuple"]
@@ -70,4 +69,4 @@ def new_parameter(shape: Iterable[int], device: Any = None, dtype: Any = None) -
     sizes = size_of((tuple(shape),))
     check_device(device)
     kind = get_default_dtype() if dtype is None else dtype
-    return Parameter(wrap(np.empty(sizes, to_numpy(kind))))
+    return _leaf(Parameter, np.empty(sizes, to_numpy(kind)), True)
