@@ -83,10 +83,12 @@ def _code(count: int, pooled: bool) -> CodeType:
 
 
 def prepare(
-    primitive: Handle, name: str, engine: Handle, stream: Handle, count: int, args: Sequence[int], descs: Sequence[Any],
-    needs: int, fixed: dict[int, np.ndarray],
+    primitive: Handle, name: str, engine: Handle, stream: Handle, count: int, args: Sequence[int | tuple[int, ...]],
+    descs: Sequence[Any], needs: int, fixed: dict[int, np.ndarray],
 ) -> Callable[..., None]:
     """A function of arrays, one for each of `args`, that executes a primitive made for `count` threads.
+
+    Several arguments in a tuple, of the same description, are one array.
 
     `descs` describes the arguments, then the scratch memory, where `needs` of its bytes are not 0, then those of `fixed`.
     """
@@ -95,6 +97,8 @@ def prepare(
     order = (*args, *((abi.SCRATCHPAD,) if needs else ()), *fixed)
     pooled = needs > SMALL_SCRATCH
     per_call = len(args) + pooled
+    groups = [some if isinstance(some, tuple) else (some,) for some in order]
+    n = sum(map(len, groups))
 
     def bind() -> tuple[int, tuple[int, ...], Any]:
         """(address of the argument list, memory handles to set per call, what must stay alive)"""
@@ -106,7 +110,8 @@ def prepare(
             set_handle(handles[len(args)], -(-own.ctypes.data // 64) * 64)
         for handle, array in zip(handles[len(order) - len(fixed):], fixed.values(), strict=True):
             set_handle(handle, array.ctypes.data)
-        arguments = (abi.ExecArg * len(order))(*(abi.ExecArg(*pair) for pair in zip(order, handles, strict=True)))
+        given = [abi.ExecArg(arg, handle) for some, handle in zip(groups, handles, strict=True) for arg in some]
+        arguments = (abi.ExecArg * n)(*given)
         return ctypes.addressof(arguments), tuple(handles[:per_call]), (arguments, memories, own, primitive)
 
     def failed(status: int) -> None:
@@ -116,7 +121,7 @@ def prepare(
         "local": threads.local, "tell": threads.tell, "count": count, "idle": [], "bind": bind, "failed": failed,
         "pointer_at": _pointer_at, "DATA": _DATA, "address": address, "aligned": aligned, "set_handle": set_handle,
         "execute": library.dll.dnnl_primitive_execute, "primitive": primitive.value, "stream": stream.value,
-        "n": len(order), "empty": empty, "uint8": np.uint8, "needs": needs, "fixed": fixed,
+        "n": n, "empty": empty, "uint8": np.uint8, "needs": needs, "fixed": fixed,
     }
     exec(_code(len(args), pooled), names)
     return names.pop("run")     # not left in its own globals, which would be a cycle

@@ -25,9 +25,10 @@ import numpy as np
 
 from lamina.engine.door import fast
 from lamina.engine.memory import empty, empty_like
+from lamina.engine.reference.piecewise import negative, positive
 
 from . import abi, threads
-from .core import F32, Desc, Plan, attributes, dense, desc, like, plain_desc, plan, plans, primitive
+from .core import F32, Args, Desc, Plan, attributes, dense, desc, like, plain_desc, plan, plans, primitive
 
 _P0, _P1, _P2 = (abi.post_op_src(i) for i in range(3))
 
@@ -61,7 +62,7 @@ def _backward(n: int, alg: int, alpha: float = 0.0) -> Plan | None:
     return plan(pd, abi.DIFF_DST, abi.SRC, abi.DIFF_SRC)
 
 
-def _chain(n: int, op: int, operand: float | None, *post: Any, args: tuple[int, ...]) -> Plan | None:
+def _chain(n: int, op: int, operand: float | None, *post: Any, args: Args) -> Plan | None:
     """The plan of `op(x, operand)` followed by `post`; an operand None is an array like x.
 
     A post-op is `(alg, alpha, beta)` of an element-wise function, `(op, constant)` or `(op, None)` for an
@@ -84,8 +85,8 @@ def _chain(n: int, op: int, operand: float | None, *post: Any, args: tuple[int, 
     return plan(pd, *args, fixed=fixed)
 
 
-def _one(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[..., Any]:
-    """A kernel of one array from `make(n, *parameters)`; with `twice`, its plan takes x a second time."""
+def _one(make: Callable[..., Plan | None]) -> Callable[..., Any]:
+    """A kernel of one array from `make(n, *parameters)`."""
     cache = plans(make)
 
     def kernel(x: np.ndarray, *parameters: Any) -> Any:
@@ -97,16 +98,13 @@ def _one(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[.
         if not x.flags.c_contiguous:
             x = dense(x)
         y = empty_like(x)
-        if twice:
-            p.run(x, x, y)
-        else:
-            p.run(x, y)
+        p.run(x, y)
         return y
 
     return kernel
 
 
-def _two(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[..., Any]:
+def _two(make: Callable[..., Plan | None]) -> Callable[..., Any]:
     """A kernel of a gradient and an array that lies as the result shall, from `make(n, *parameters)`."""
     cache = plans(make)
 
@@ -120,10 +118,7 @@ def _two(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[.
             x = dense(x)
             grad = like(grad, x)
         y = empty_like(x)
-        if twice:
-            p.run(grad, x, x, y)
-        else:
-            p.run(grad, x, y)
+        p.run(grad, x, y)
         return y
 
     return kernel
@@ -143,15 +138,18 @@ def _flat(x: np.ndarray) -> np.ndarray:
 
 def in_blocks(compute: Callable[..., bool], result: np.ndarray, *arrays: np.ndarray) -> Any:
     """`result`, after `compute(result, *arrays)` of each block of dense arrays that lie alike; False declines."""
-    parts = [_flat(a) for a in (result, *arrays)]
     block = BLOCK if threads.get_num_threads() == 1 else 8 * BLOCK
+    if result.size <= block:
+        return result if compute(result, *arrays) else NotImplemented
+    parts = [_flat(a) for a in (result, *arrays)]
     for start in range(0, max(result.size, 1), block):
         if not compute(*(a[start : start + block] for a in parts)):
             return NotImplemented
     return result
 
 
-_ROW, _FEW = 1024, 8192  # numbers that are added up in one go, and up to which NumPy's product is as quick
+_ROW = 1024  # numbers that are added up in one go
+_FEW, _MANY = 8192, 1 << 18  # up to here a product of NumPy's is quickest, and from here on one of oneDNN's
 
 
 @plans
@@ -161,12 +159,13 @@ def _row_sums(rows: int) -> Plan | None:
 
 
 def has_nan(x: np.ndarray) -> bool:
-    """Whether NaN is among a row of numbers: then sums, or squares, add up to NaN, which takes less time than a look for it."""
+    """Whether NaN is in a dense array: then sums, or squares, add up to NaN, which takes less time than a look for it."""
+    x = _flat(x)
     n = x.size - x.size % _ROW
     if n <= _FEW:
         square = x.dot(x)
         return square != square
-    run = _row_sums[n // _ROW]
+    run = _row_sums[n // _ROW] if n >= _MANY else None
     if run is not None:
         sums = np.empty(n // _ROW, F32)
         run.run(x, sums)
@@ -176,7 +175,7 @@ def has_nan(x: np.ndarray) -> bool:
     return bool(np.isnan(np.minimum.reduce(x, axis=None, initial=np.inf)))
 
 
-def _masked(make: Callable[..., Plan | None], *, twice: bool = False) -> Callable[..., Any]:
+def _masked(make: Callable[..., Plan | None]) -> Callable[..., Any]:
     """As `_two`, of what multiplies a gradient by 0 in places, and by something else in others.
 
     A product with 0 is not 0 for an infinite gradient, or NaN; such a result is looked for, while it is in the cache, and left
@@ -192,10 +191,7 @@ def _masked(make: Callable[..., Plan | None], *, twice: bool = False) -> Callabl
             p = cache[(x.size, *parameters) if parameters else x.size]
             if p is None:
                 return False
-            if twice:
-                p.run(grad, x, x, y)
-            else:
-                p.run(grad, x, y)
+            p.run(grad, x, y)
             return not has_nan(y)
 
         x = dense(x)
@@ -205,10 +201,10 @@ def _masked(make: Callable[..., Plan | None], *, twice: bool = False) -> Callabl
 
 
 # max(x, 0), which drops NaN, then max(that, x), which brings it back.
-_relu = _one(lambda n: _chain(n, abi.MAX, 0.0, (abi.MAX, None), args=(abi.SRC, _P0, abi.DST)), twice=True)
+_relu = _one(lambda n: _chain(n, abi.MAX, 0.0, (abi.MAX, None), args=((abi.SRC, _P0), abi.DST)))
 
 
-@fast(min_size=15_000)
+@fast(min_size=100_000)
 def relu(x: np.ndarray) -> Any:
     """max(x, 0); NaN stays."""
     return _relu(x)
@@ -227,7 +223,7 @@ def relu_backward(grad: np.ndarray, y: np.ndarray) -> Any:
 _leaky = _one(lambda n, slope: _eltwise(n, abi.RELU, slope))
 
 
-@fast(min_size=1_500)
+@fast(min_size=32_000)
 def leaky_relu(x: np.ndarray, slope: float) -> Any:
     """x where x > 0, else slope·x."""
     # A slope of 0 would turn NaN into 0.
@@ -257,7 +253,7 @@ def sigmoid(x: np.ndarray) -> Any:
 # ((−y) + 1)·y·grad
 _sigmoid_backward = _two(lambda n: _chain(
     n, abi.MUL, -1.0, (abi.LINEAR, 1.0, 1.0), (abi.MUL, None), (abi.MUL, None),
-    args=(_P2, abi.SRC, _P1, abi.DST)), twice=True)
+    args=(_P2, (abi.SRC, _P1), abi.DST)))
 
 
 @fast(min_size=40_000)
@@ -277,7 +273,7 @@ def tanh(x: np.ndarray) -> Any:
 
 # (−(y·y) + 1)·grad
 _tanh_backward = _two(lambda n: _chain(
-    n, abi.MUL, None, (abi.LINEAR, -1.0, 1.0), (abi.MUL, None), args=(_P1, abi.SRC, abi.SRC_1, abi.DST)), twice=True)
+    n, abi.MUL, None, (abi.LINEAR, -1.0, 1.0), (abi.MUL, None), args=(_P1, (abi.SRC, abi.SRC_1), abi.DST)))
 
 
 @fast(min_size=32_000)
@@ -286,48 +282,67 @@ def tanh_backward(grad: np.ndarray, y: np.ndarray) -> Any:
     return _tanh_backward(grad, y)
 
 
-# softplus(x) = max(x, 0) + log(1 + u)/β with u = e^(−|βx|), and log(1 + u) = 2·atanh(s) with s = u/(2 + u) ≤ 1/3, where
-# atanh(s)/s is a polynomial of s² (to 8e-9). NumPy's log1p takes fifteen times as long.
-_ATANH = 1.000000003861988, 0.3333316020320598, 0.20012325666991243, 0.1398217235035536, 0.14080726889653786
+# softplus(x) = max(x, 0) + log(1 + u)/β with u = e^(−|βx|), and log(1 + u)/u is a polynomial of u (to 3e-8). NumPy's log1p takes
+# fifteen times as long.
+_LOG1P = (0.9999999698822329, -0.49999493133652473, 0.3331909648874002, -0.24842979039027333, 0.1910599284939858,
+          -0.1366321401930476, 0.07822555768442212, -0.029504986949808333, 0.005232629354112728)
+
+
+def horner(coefficients: tuple[float, ...]) -> tuple[float, list[tuple[Any, ...]], list[int]]:
+    """What makes x·P(x) of x with P's coefficients, from the constant on: a chain begins by adding a number, then come some
+    post-operations, and of these the indices of those whose operand is x."""
+    *rest, before, last = coefficients
+    post: list[tuple[Any, ...]] = [(abi.MUL, None)]
+    for i, c in enumerate(reversed(rest)):
+        post += (abi.LINEAR, 1.0 if i else last, c), (abi.MUL, None)
+    return before / last, post, list(range(0, len(post), 2))
 
 
 @plans
-def _softplus(n: int, beta: float) -> tuple[Plan, Plan, Plan] | None:
-    """(x, u), (u, u, s) and (s nine times, max(x, 0), result)"""
-    decay = _chain(n, abi.MUL, 1.0, (abi.LINEAR, beta, 0.0), (abi.ABS, 0.0, 0.0), (abi.LINEAR, -1.0, 0.0),
-                   (abi.EXP, 0.0, 0.0), args=(abi.SRC, abi.DST))
-    ratio = _chain(n, abi.MUL, 1.0, (abi.LINEAR, 1.0, 2.0), (abi.POW, 1.0, -1.0), (abi.MUL, None),
-                   args=(abi.SRC, _P2, abi.DST))
-    c0, c1, c2, c3, c4 = (2 * c / beta for c in _ATANH)
-    s = abi.MUL, None
-    series = _chain(n, abi.MUL, None, (abi.LINEAR, c4, c3), s, s, (abi.LINEAR, 1.0, c2), s, s, (abi.LINEAR, 1.0, c1), s, s,
-                    (abi.LINEAR, 1.0, c0), s, (abi.ADD, None),
-                    args=(abi.SRC, abi.SRC_1, *(abi.post_op_src(i) for i in (1, 2, 4, 5, 7, 8, 10, 11)), abi.DST))
-    return None if decay is None or ratio is None or series is None else (decay, ratio, series)
+def _softplus(n: int, beta: float) -> tuple[Plan, Plan] | None:
+    """(x, u) and (u, an array, result): log(1 + u)/β + the array"""
+    decay = _chain(n, abi.MUL, beta, (abi.ABS, 0.0, 0.0), (abi.LINEAR, -1.0, 0.0), (abi.EXP, 0.0, 0.0), args=(abi.SRC, abi.DST))
+    first, post, places = horner(tuple(c / beta for c in _LOG1P))
+    series = _chain(n, abi.ADD, first, *post, (abi.ADD, None),
+                    args=((abi.SRC, *map(abi.post_op_src, places)), abi.post_op_src(len(post)), abi.DST))
+    return None if decay is None or series is None else (decay, series)
 
 
 # From 17 on σ is 1 in float32 and log(1 + e^z) is z, so that a threshold beyond makes no difference.
 _BEYOND = 17
 
 
-@fast(min_size=4_000)
+def _soft(x: np.ndarray, beta: float, cut: Callable[[np.ndarray], Any]) -> Any:
+    """log(1 + e^(−|βx|))/β + cut(x)"""
+    if x.dtype != F32:
+        return NotImplemented
+
+    def block(y: np.ndarray, x: np.ndarray) -> bool:
+        found, addend = _softplus[x.size, beta], cut(x)
+        if found is None or addend is NotImplemented:
+            return False
+        decay, series = found
+        decay.run(x, y)
+        series.run(y, addend, y)
+        return True
+
+    x = dense(x)
+    return in_blocks(block, empty_like(x), x)
+
+
+def _cut(chain: Callable[[np.ndarray], Any], quick: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], Any]:
+    """A function of few numbers by NumPy, and of more by a chain."""
+    return lambda x: quick(x) if x.size <= _FEW else chain(x)
+
+
+_lower = _one(lambda n: _chain(n, abi.MIN, 0.0, (abi.MIN, None), args=((abi.SRC, _P0), abi.DST)))
+_upper_part, _lower_part = _cut(_relu, positive), _cut(_lower, negative)
+
+
+@fast(min_size=1_000)
 def softplus(x: np.ndarray, beta: float, threshold: float) -> Any:
     """log(1 + e^(βx))/β, and x itself where βx > threshold."""
-    if x.dtype != F32 or threshold < _BEYOND or not 0 < beta < math.inf:
-        return NotImplemented
-    found = _softplus[x.size, float(beta)]
-    if found is None:
-        return NotImplemented
-    x = x if x.flags.c_contiguous else dense(x)
-    positive = _relu(x)
-    if positive is NotImplemented:
-        return NotImplemented
-    decay, ratio, series = found
-    u, s = empty_like(x), empty_like(x)
-    decay.run(x, u)
-    ratio.run(u, u, s)
-    series.run(s, s, s, s, s, s, s, s, s, positive, u)
-    return u
+    return _soft(x, float(beta), _upper_part) if threshold >= _BEYOND and 0 < beta < math.inf else NotImplemented
 
 
 _softplus_backward = _two(lambda n, beta: _chain(
@@ -388,7 +403,7 @@ def _tanh_softplus(n: int) -> tuple[Plan, Plan, Plan] | None:
 _times_two = plans(lambda n: _chain(n, abi.MUL, None, (abi.MUL, None), args=(abi.SRC, abi.SRC_1, _P0, abi.DST)))
 
 
-@fast(min_size=4_000)
+@fast(min_size=8_000)
 def mish(x: np.ndarray) -> Any:
     """x·tanh(log(1 + eˣ))."""
     if x.dtype != F32:
@@ -417,7 +432,7 @@ _mish_slope = plans(lambda n: _chain(
 _up_to_20 = plans(lambda n: _chain(n, abi.MIN, 20.0, (abi.MIN, None), args=(abi.SRC, _P0, abi.DST)))
 
 
-@fast(min_size=4_000)
+@fast(min_size=6_000)
 def mish_backward(grad: np.ndarray, x: np.ndarray) -> Any:
     """grad·(t + x·σ(x)·(1 − t²)) with t = tanh(log(1 + eˣ))."""
     if grad.dtype != F32 or x.dtype != F32 or grad.shape != x.shape:
@@ -442,28 +457,10 @@ def mish_backward(grad: np.ndarray, x: np.ndarray) -> Any:
     return in_blocks(block, empty_like(x), like(grad, x), x)
 
 
-_lower = _one(lambda n: _chain(n, abi.MIN, 0.0, (abi.MIN, None), args=(abi.SRC, _P0, abi.DST)), twice=True)
-
-
-@fast(min_size=4_000)
+@fast(min_size=1_000)
 def log_sigmoid(x: np.ndarray) -> Any:
-    """log σ(x) = min(x, 0) − log(1 + e^(−\\|x\\|)): the series of softplus with β = −1."""
-    if x.dtype != F32:
-        return NotImplemented
-
-    def block(result: np.ndarray, x: np.ndarray) -> bool:
-        found, lower = _softplus[x.size, -1.0], _lower(x)
-        if found is None or lower is NotImplemented:
-            return False
-        decay, ratio, series = found
-        s = empty(x.shape)
-        decay.run(x, result)
-        ratio.run(result, result, s)
-        series.run(s, s, s, s, s, s, s, s, s, lower, result)
-        return True
-
-    x = dense(x)
-    return in_blocks(block, empty_like(x), x)
+    """log σ(x) = min(x, 0) − log(1 + e^(−\\|x\\|)): softplus with β = −1 and the other side of 0."""
+    return _soft(x, -1.0, _lower_part)
 
 
 _log_sigmoid_backward = _two(lambda n: _chain(
@@ -481,7 +478,7 @@ def _halves(x: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return x[(*before, slice(n))], x[(*before, slice(n, None))]
 
 
-@fast(min_size=4_000)
+@fast(min_size=8_000)
 def glu(x: np.ndarray, axis: int) -> Any:
     """a·σ(b), with a and b the halves of x."""
     a, b = _halves(x, axis)
@@ -491,7 +488,7 @@ def glu(x: np.ndarray, axis: int) -> Any:
     return np.multiply(y, a, out=y)
 
 
-@fast(min_size=4_000)
+@fast(min_size=16_000)
 def glu_backward(grad: np.ndarray, x: np.ndarray, axis: int) -> Any:
     """(grad·σ(b), grad·a·σ(b)·(1 − σ(b))), one after the other."""
     a, b = _halves(x, axis)

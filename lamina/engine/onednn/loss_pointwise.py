@@ -40,11 +40,9 @@ def _softened(x: np.ndarray, addend: np.ndarray, room: np.ndarray, y: np.ndarray
     found = _softplus[x.size, 1.0]
     if found is None:
         return False
-    decay, ratio, series = found
-    u, s = room[0], room[1]
-    decay.run(x, u)
-    ratio.run(u, u, s)
-    series.run(s, s, s, s, s, s, s, s, s, addend, y)
+    decay, series = found
+    decay.run(x, room[0])
+    series.run(room[0], addend, y)
     return True
 
 

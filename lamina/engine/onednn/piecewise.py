@@ -13,22 +13,23 @@ import numpy as np
 from lamina.engine import workers
 from lamina.engine.door import fast
 from lamina.engine.memory import empty, empty_like
+from lamina.engine.reference.piecewise import clip as cut
 
 from . import abi, threads
 from .core import F32, Plan, dense, is_channels_last, is_dense, like, plain_desc, plan, plans, primitive
-from .eltwise import _P0, _P1, _P2, _chain, _flat, _leaky, _masked, _one, above, has_nan, in_blocks
+from .eltwise import _P0, _P1, _P2, _chain, _flat, _leaky, _masked, _one, above, has_nan, horner, in_blocks
 from .parts import FLOATS, alike, select, share
 
-_ARRAY_OF = {i: abi.post_op_src(i) for i in range(12)}
+_ARRAY_OF = {i: abi.post_op_src(i) for i in range(16)}
 
 
 # -- straight lines ----------------------------------------------------------------------------------------------------
 
 _hardshrink = _one(lambda n, lambd: _chain(
-    n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.GT, lambd), (abi.MUL, None), args=(abi.SRC, _P2, abi.DST)), twice=True)
+    n, abi.MUL, 1.0, (abi.ABS, 0.0, 0.0), (abi.GT, lambd), (abi.MUL, None), args=((abi.SRC, _P2), abi.DST)))
 
 
-@fast(min_size=8_000)
+@fast(min_size=4_000)
 def hardshrink(x: np.ndarray, lambd: float) -> Any:
     """0 where \\|x\\| ≤ lambd, else x; what a 0 multiplies is finite."""
     return _hardshrink(x, float(lambd)) if math.isfinite(lambd) else NotImplemented
@@ -36,10 +37,10 @@ def hardshrink(x: np.ndarray, lambd: float) -> Any:
 
 # x − min(max(x, −l), l), written −(…) + x: the array comes last, and with it NaN
 _softshrink = _one(lambda n, lambd: _chain(
-    n, abi.MAX, -lambd, (abi.MIN, lambd), (abi.LINEAR, -1.0, 0.0), (abi.ADD, None), args=(abi.SRC, _P2, abi.DST)), twice=True)
+    n, abi.MAX, -lambd, (abi.MIN, lambd), (abi.LINEAR, -1.0, 0.0), (abi.ADD, None), args=((abi.SRC, _P2), abi.DST)))
 
 
-@fast(min_size=32_000)
+@fast(min_size=80_000)
 def softshrink(x: np.ndarray, lambd: float) -> Any:
     """0 where \\|x\\| ≤ lambd, else x moved towards 0 by lambd."""
     return _softshrink(x, float(lambd)) if math.isfinite(lambd) else NotImplemented
@@ -68,16 +69,16 @@ def clip(x: np.ndarray, low: float, high: float, y: np.ndarray) -> None:
     a, b = _flat(x), _flat(y)
     lo, hi = x.dtype.type(low), x.dtype.type(high)
     if threads.get_num_threads() == 1 or a.size < workers.ENOUGH * PART:
-        np.clip(a, lo, hi, out=b)
+        cut(a, lo, hi, out=b)
     else:
 
         def part(i: int) -> None:
-            np.clip(a[i : i + PART], lo, hi, out=b[i : i + PART])
+            cut(a[i : i + PART], lo, hi, out=b[i : i + PART])
 
         workers.share(part, range(0, a.size, PART))
 
 
-@fast(min_size=64_000)
+@fast(min_size=200_000)
 def hardtanh(x: np.ndarray, low: float, high: float) -> Any:
     """x moved into [low, high]; NaN stays."""
     if x.dtype != F32 or x.size < 2:
@@ -95,7 +96,7 @@ _within = _masked(lambda n, high, factor: _chain(
 # x·(x − b) < 0 where 0 < x < b: the signs of both factors are exact
 _between = _masked(lambda n, high: _chain(
     n, abi.MUL, 1.0, (abi.LINEAR, 1.0, -high), (abi.MUL, None), (abi.LT, 0.0), (abi.MUL, None),
-    args=(_ARRAY_OF[3], abi.SRC, _P1, abi.DST)), twice=True)
+    args=(_ARRAY_OF[3], (abi.SRC, _P1), abi.DST)))
 
 
 @fast(min_size=64_000)
@@ -112,7 +113,7 @@ _hardsigmoid = plans(lambda n: _chain(
     n, abi.ADD, 3.0, (abi.MAX, 0.0), (abi.MIN, 6.0), (abi.LINEAR, 1 / 6, 0.0), args=(abi.SRC, abi.DST)))
 
 
-@fast(min_size=64_000)
+@fast(min_size=100_000)
 def hardsigmoid(x: np.ndarray) -> Any:
     """(x + 3)/6, moved into [0, 1]; NaN stays."""
     if x.dtype != F32:
@@ -137,7 +138,7 @@ def hardsigmoid_backward(grad: np.ndarray, x: np.ndarray) -> Any:
 
 _hardswish = _one(lambda n: _chain(
     n, abi.ADD, 3.0, (abi.MAX, 0.0), (abi.MIN, 6.0), (abi.MUL, None), (abi.LINEAR, 1 / 6, 0.0),
-    args=(abi.SRC, _P2, abi.DST)), twice=True)
+    args=((abi.SRC, _P2), abi.DST)))
 
 
 @fast(min_size=16_000)
@@ -175,19 +176,19 @@ def hardswish_backward(grad: np.ndarray, x: np.ndarray) -> Any:
 
 
 def _threshold(n: int, limit: float, value: float) -> Plan | None:
-    """(x, x, result) where value ≥ limit: the value where x ≤ limit, else a number not above it; the larger of that and x."""
+    """(x, result) where value ≥ limit: the value where x ≤ limit, else a number not above it; the larger of that and x."""
     low = F32.type(min(limit, 0.0))
     rise = F32.type(value) - low
     if value < limit or rise + low != F32.type(value):
         return None
-    return _chain(n, abi.LE, limit, (abi.LINEAR, float(rise), float(low)), (abi.MAX, None), args=(abi.SRC, _P1, abi.DST))
+    return _chain(n, abi.LE, limit, (abi.LINEAR, float(rise), float(low)), (abi.MAX, None), args=((abi.SRC, _P1), abi.DST))
 
 
-_raised = _one(_threshold, twice=True)
+_raised = _one(_threshold)
 _kept = _masked(lambda n, limit: _chain(n, abi.GT, limit, (abi.MUL, None), (abi.LINEAR, 1.0, 0.0), args=(_P0, abi.SRC, abi.DST)))
 
 
-@fast(min_size=1 << 15)
+@fast(min_size=1_000)
 def threshold(x: Any, limit: float, value: float) -> Any:
     """x, or the value where x ≤ limit."""
     if type(x) is not np.ndarray or x.dtype not in FLOATS or not is_dense(x):
@@ -283,53 +284,49 @@ def prelu_backward(grad: np.ndarray, x: np.ndarray, weight: np.ndarray) -> Any:
 
 # -- exponentials ------------------------------------------------------------------------------------------------------
 
-# e^z − 1 = z·q(z) on [−0.35, 0], and from there down q's value at the end plus what e^z falls below e^−0.35: rounding
-# errors stay in proportion everywhere, as they do not in e^z − 1 itself.
+# e^z − 1 = z·q(z) on [−0.35, 0], and further left z·q(z) is less: so it is the larger of that and of e^min(z, −0.35) − 1, whose
+# rounding errors, as z·q(z)'s, are in proportion.
 _BEND = -0.35
 _Q = 1.0, 0.49999866, 0.16662987, 0.04134865, 0.00723194  # to 1.5e-8
 
 
 @plans
-def _elu(n: int, alpha: float, scale: float, inner: float) -> tuple[Plan, Plan, Plan, Plan, Plan | None] | None:
-    """With z = inner·min(x, 0) and c = max(z, −0.35): (x, c), (x, e^z), (c, e^z, d = e^c − e^z), the result of c three
-    times, d and x (or what is positive), and, where it is not x itself, (x, x, what is positive)."""
-    z = () if inner == 1 else ((abi.LINEAR, inner, 0.0),)
-    near = _chain(n, abi.MIN, 0.0, *z, (abi.MAX, _BEND), args=(abi.SRC, abi.DST))
-    power = _chain(n, abi.MIN, 0.0, *z, (abi.EXP, 0.0, 0.0), args=(abi.SRC, abi.DST))
-    rest = _chain(n, abi.MUL, 1.0, (abi.EXP, 0.0, 0.0), (abi.SUB, None), args=(abi.SRC, _P1, abi.DST))
+def _elu(n: int, alpha: float, scale: float, inner: float) -> tuple[Plan, Plan, Plan | None] | None:
+    """With z = inner·x: (x, p = e^min(z, −0.35) − 1), the result of x, p and, where x itself does not do, what is positive, and
+    (x, what is positive)."""
+    power = _chain(n, abi.MIN, _BEND / inner, (abi.LINEAR, inner, 0.0), (abi.EXP, 0.0, 0.0), (abi.LINEAR, 1.0, -1.0),
+                   args=(abi.SRC, abi.DST))
     # α·(e^z − 1) ≥ x wherever x ≤ 0, so that the larger of both is right, unless the curve starts steeper than x
     steep = scale != 1 or not 0 < alpha * inner <= 1
-    q1, q2, q3, q4 = _Q[1:]
-    c = abi.MUL, None
-    last = _chain(
-        n, abi.MUL, 1.0, (abi.LINEAR, q4, q3), c, (abi.LINEAR, 1.0, q2), c, (abi.LINEAR, 1.0, q1), c, (abi.LINEAR, 1.0, 1.0), c,
-        (abi.SUB, None), (abi.LINEAR, alpha * scale, 0.0), (abi.ADD if steep else abi.MAX, None),
-        args=(abi.SRC, *(_ARRAY_OF[i] for i in (1, 3, 5, 7, 8, 10)), abi.DST))
-    positive = _chain(n, abi.MAX, 0.0, (abi.MAX, None), (abi.LINEAR, scale, 0.0), args=(abi.SRC, _P0, abi.DST)) if steep else None
-    if near is None or power is None or rest is None or last is None or (steep and positive is None):
-        return None
-    return near, power, rest, last, positive
+    first, post, places = horner(tuple(q * inner ** (i + 1) for i, q in enumerate(_Q)))
+    end = len(post) + 3
+    x, other = (abi.SRC, *(_ARRAY_OF[i] for i in places)), _ARRAY_OF[end]
+    last = _chain(n, abi.ADD, first, *post, (abi.MIN, 0.0), (abi.MAX, None), (abi.LINEAR, alpha * scale, 0.0),
+                  (abi.ADD if steep else abi.MAX, None),
+                  args=(x, _ARRAY_OF[end - 2], other, abi.DST) if steep else ((*x, other), _ARRAY_OF[end - 2], abi.DST))
+    positive = _chain(n, abi.MAX, 0.0, (abi.MAX, None), (abi.LINEAR, scale, 0.0), args=((abi.SRC, _P0), abi.DST))
+    return None if power is None or last is None or positive is None else (power, last, positive if steep else None)
 
 
-@fast(min_size=4_000)
+@fast(min_size=2_000)
 def elu(x: np.ndarray, alpha: float, scale: float, input_scale: float) -> Any:
     """scale·x where x > 0, else scale·alpha·(e^(input_scale·x) − 1)."""
-    if x.dtype != F32 or not 0 < input_scale < math.inf or not math.isfinite(alpha * scale):
+    if x.dtype != F32 or not 1e-4 < input_scale < 1e4 or not math.isfinite(alpha * scale):
         return NotImplemented
 
     def block(result: np.ndarray, x: np.ndarray) -> bool:
         found = _elu[x.size, float(alpha), float(scale), float(input_scale)]
         if found is None:
             return False
-        near, power, rest, last, positive = found
-        c, e = empty(x.shape), empty(x.shape)
-        near.run(x, c)
-        power.run(x, e)
-        rest.run(c, e, e)
-        if positive is not None:
-            positive.run(x, x, result)
-            x = result
-        last.run(c, c, c, c, c, e, x, result)
+        power, last, positive = found
+        if positive is None:
+            power.run(x, result)
+            last.run(x, result, result)
+        else:
+            p = empty(x.shape)
+            power.run(x, p)
+            positive.run(x, result)
+            last.run(x, p, result, result)
         return True
 
     x = dense(x)

@@ -294,7 +294,7 @@ def _by_columns(rows: np.ndarray, y: np.ndarray) -> bool:
     return True
 
 
-@fast(min_size=6_000)
+@fast(min_size=16_000)
 def softmax_backward(grad: np.ndarray, y: np.ndarray, axis: int) -> Any:
     """y·(grad − Σ grad·y)."""
     n = _length(y, axis)
