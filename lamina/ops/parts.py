@@ -373,7 +373,8 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, outpu
         if r < 0:
             raise RuntimeError("Repeats must be non-negative")
         _check_output_size(output_size, shape[d] * r)
-        return flatten(expand(unsqueeze(input, d + 1), (*shape[: d + 1], r, *shape[d + 1 :])), d, d + 1).clone()
+        spread = flatten(expand(unsqueeze(input, d + 1), (*shape[: d + 1], r, *shape[d + 1 :])), d, d + 1)
+        return spread if input._a.size and shape[d] > 1 and r > 1 else spread.clone()  # that is a copy already
     counts = _counts(repeats if isinstance(repeats, Variable) else wrap(np.array(repeats, np.int64)))
     if counts.ndim == 0 or counts.shape == (1,):
         counts = np.broadcast_to(counts.reshape(()), (shape[d],))
