@@ -147,3 +147,24 @@ def test_cross_entropy(data):
         return loss, kernels.cross_entropy_backward(e, grad, total_e, target, keep, hit, total, other, denominator)
 
     assert_close(*both(run))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=5), st.sampled_from(["constant", "reflect", "replicate", "circular"]),
+    st.booleans(), st.data(),
+)  # fmt: skip
+def test_pad(shape, mode, channels_last, data):
+    most = {"constant": 9, "replicate": 9}
+    pairs = tuple(
+        tuple(data.draw(st.integers(-(n > 2), most.get(mode, n - 1))) for _ in range(2)) if data.draw(st.booleans()) else (0, 0)
+        for n in shape
+    )
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shape).astype("float32")
+    grad = rng.standard_normal([n + lo + hi for n, (lo, hi) in zip(shape, pairs, strict=True)]).astype("float32")
+    if channels_last and len(shape) > 2:
+        x, grad = (np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (x, grad))
+    ours, theirs = both(lambda: kernels.pad(x, pairs, mode, 1.5))
+    np.testing.assert_array_equal(ours, theirs)
+    assert_close(*[[g] for g in both(lambda: kernels.pad_backward(grad, tuple(shape), pairs, mode))])
