@@ -218,3 +218,18 @@ def test_layer():
             for m, t in ((ours, lamina), (theirs, torch))
         )
         np.testing.assert_allclose(array(a), array(b), rtol=1e-10)
+
+
+@pytest.mark.parametrize("sharp", [1, 8, 30, 200])
+def test_sharp_and_flat_probabilities(sharp):
+    """As probabilities or, where those go under, as logarithms: long sequences, labels that are next to impossible."""
+    rng = np.random.default_rng(sharp)
+    x = sharp * rng.standard_normal((150, 3, 6))
+    x -= x.max(2, keepdims=True)
+    x -= np.log(np.exp(x).sum(2, keepdims=True))
+    targets = rng.integers(1, 6, (3, 40))
+    targets[:, 1::7] = targets[:, ::7][:, : targets[:, 1::7].shape[1]]
+    for inputs, lengths in (([150, 149, 97], [40, 0, 33]), ([90, 60, 0], [40, 40, 0])):
+        for reduction in ("sum", "none"):
+            settings = {"reduction": reduction, "zero_infinity": True}
+            compare(function(targets, np.array(inputs), np.array(lengths), **settings), x, rtol=1e-8, atol=1e-10)

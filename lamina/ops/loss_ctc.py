@@ -17,8 +17,8 @@ class CtcLoss(Op):
 
     @staticmethod
     def forward(ctx, log_probs, targets, input_lengths, target_lengths, blank, zero_infinity):
-        loss, alpha = k.ctc(log_probs._a, targets, input_lengths, target_lengths, blank)
-        ctx.save(log_probs, targets, input_lengths, target_lengths, loss, alpha)
+        loss, alpha, emit = k.ctc(log_probs._a, targets, input_lengths, target_lengths, blank)
+        ctx.save(log_probs, targets, input_lengths, target_lengths, loss, alpha, emit)
         ctx.blank, ctx.zero_infinity = blank, zero_infinity
         return np.where(loss == np.inf, loss.dtype.type(0), loss) if zero_infinity else loss
 
@@ -31,8 +31,8 @@ class CtcLossBackward(Op):
     """The gradient; its own derivative is not implemented, as in PyTorch"""
 
     @staticmethod
-    def forward(ctx, grad, log_probs, targets, input_lengths, target_lengths, loss, alpha, blank, zero_infinity):
-        dx = k.ctc_backward(grad._a, log_probs._a, targets, input_lengths, target_lengths, blank, loss, alpha)
+    def forward(ctx, grad, log_probs, targets, input_lengths, target_lengths, loss, alpha, emit, blank, zero_infinity):
+        dx = k.ctc_backward(grad._a, log_probs._a, targets, input_lengths, target_lengths, blank, loss, alpha, emit)
         if zero_infinity:
             dx[:, loss == np.inf] = 0
         return dx
