@@ -140,6 +140,13 @@ def _sum_rows(x: ndarray) -> Any:
     n = x.shape[-1]
     if n <= 2 * _BLOCK:
         return product(x.reshape(-1, n), _ones(n, x.dtype)).reshape(x.shape[:-1])
+    if x.size >= n * (n // _BLOCK):  # many rows: one product for a piece of all of them
+        rows: Any = x.reshape(-1, n)
+        totals: Any = 0
+        for i in range(0, n, _BLOCK):
+            part = rows[:, i : i + _BLOCK]
+            totals = totals + product(part, _ones(part.shape[1], x.dtype))
+        return totals.reshape(x.shape[:-1])
     whole = n // _BLOCK * _BLOCK
     parts = x[..., :whole].reshape(*x.shape[:-1], -1, _BLOCK)
     total = _add(product(parts, _ones(_BLOCK, x.dtype))[..., 0], axis=-1)
@@ -232,6 +239,19 @@ def _squares(x: ndarray) -> float:
     return float(_add(parts))
 
 
+def _lengths(rows: ndarray) -> ndarray:
+    """√Σx² of each row."""
+    y = np.empty(len(rows), rows.dtype)
+    step = -(-len(rows) // 8) if rows.size >= 1 << 18 else len(rows)
+
+    def work(i: int) -> None:
+        some = rows[i : i + step]
+        np.sqrt(np.vecdot(some, some), out=y[i : i + step])
+
+    workers.share(work, range(0, len(rows), step))
+    return y
+
+
 def vector_norm(x: ndarray, ord: float, axes: Axes, keepdims: bool) -> Any:  # noqa: A002
     """(Σ|x|ᵒʳᵈ)^(1/ord); the largest |x| for inf, the smallest for −inf, the count of non-zeros for 0."""
     if x.dtype is F16:
@@ -242,6 +262,10 @@ def vector_norm(x: ndarray, ord: float, axes: Axes, keepdims: bool) -> Any:  # n
         if axes is None and (x.dtype is F32 or x.dtype is F64) and x.flags.c_contiguous:
             length = x.dtype.type(_squares(x.reshape(-1)) ** 0.5)
             return np.full((1,) * x.ndim, length) if keepdims else length
+        if axes is not None and x.size >= _MATRIX and x.flags.c_contiguous and x.dtype in (F32, F64):
+            n, kept = count(x.shape, axes), x.ndim - len(axes)
+            if n <= _MATRIX and axes == tuple(range(kept, x.ndim)):
+                return _lengths(x.reshape(-1, n)).reshape(x.shape[:kept] + (1,) * (len(axes) if keepdims else 0))
         return np.sqrt(sum(x * x, axes, keepdims))
     if ord == 1:
         return sum(np.abs(x), axes, keepdims)
