@@ -114,7 +114,8 @@ def test_topk_of_long_rows():
             runs_on_both(expression(case), x)
     x = distinct(3, 200)
     x[:, ::7] = NAN
-    for case in ("x.topk(5)[0]", "x.topk(5, largest=False)[0]", "x.topk(40)[0]", "x.topk(40, largest=False)[0]", "x.kthvalue(180)[0]", "x.kthvalue(100)[0]",
+    for case in ("x.topk(5)[0]", "x.topk(5, largest=False)[0]", "x.topk(40)[0]", "x.topk(40, largest=False)[0]",
+                 "x.kthvalue(180)[0]", "x.kthvalue(100)[0]",
                  "x.nanmedian(1)[0]", "x.median(1)[0]"):
         compare(expression(case), x, grad=False)
     for mostly in (-np.inf, np.inf, NAN):  # rows that run out of numbers
