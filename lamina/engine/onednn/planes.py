@@ -25,7 +25,7 @@ def _declines(*arrays: ndarray) -> bool:
     return arrays[0].dtype not in FLOATS or not all(a.flags.c_contiguous and a.size for a in arrays)
 
 
-def _shared(work: Callable[..., None], *arrays: ndarray) -> None:
+def _shared(work: Callable[..., Any], *arrays: ndarray) -> None:
     """``work`` of parts of arrays (N, C, …), each as some planes (1, planes, …)."""
     planes = prod(arrays[0].shape[:2])
     rows = [a.reshape(1, planes, *a.shape[2:]) for a in arrays]

@@ -2,26 +2,34 @@
 
 Plain arrays take pooling's way: every plane is resampled alike, so sixteen planes at a time are as good as sixteen channels.
 oneDNN weighs elements beyond an edge with zero, which would make NaN of an infinity: then the reference kernel serves. It has
-no other filter, and nothing fast for gradients; but that of the nearest element in whole multiples is a sum of blocks.
+no other filter, and nothing fast for gradients; but that of the nearest element in whole multiples is a sum of blocks. The
+rest is done as the definition does it: filters by oneDNN's products with parts of their matrices, what only picks elements by
+planes on all threads.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from lamina.engine import workers
+from lamina.engine.blas import one_thread
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
+from lamina.engine.reference import resample as reference
 from lamina.engine.reference.resample import Axis, table
 
 from . import abi, pooling
-from .core import F32, channels_last_desc, plain_desc, plan, plans, primitive, reorder_plan
+from .core import F32, Plan, channels_last_desc, desc, plain_desc, plan, plans, primitive, reorder_plan
 from .pooling import Ints, _Way, _way
 
 ndarray = np.ndarray
 CHANNELS = 8  # fewer channels than this are slow
+SHARED = 1 << 20  # elements from which two threads are quicker at picking elements
+PART, LARGE = 1 << 18, 1 << 20  # elements that a thread picks at a time; that go into a product
 TOLERANCE = 4e-6  # how far a position may be from where PyTorch has it
 
 
@@ -72,8 +80,53 @@ def _is_linear(axis: Axis) -> bool:
     return length == size or bool(np.abs(ours - theirs).max() <= TOLERANCE)
 
 
+@plans
+def _product(a: tuple[Ints, Ints], b: tuple[Ints, Ints], y: tuple[Ints, Ints]) -> Plan | None:
+    """The product of arrays of these shapes and strides."""
+    given = [desc(*of) for of in (a, b, y)]
+    if any(d is None for d in given):
+        return None
+    return plan(primitive("matmul", *given[:2], None, given[2]), abi.SRC, abi.WEIGHTS, abi.DST)
+
+
+def _multiply(x: ndarray, axis: int, size: int, products: reference.Bands, out: ndarray | None) -> ndarray:
+    if out is None:
+        out = empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), F32)
+    for a, b, y in reference.matrices(x, axis, size, products, out):
+        # oneDNN refuses some strided products of a single row when it comes to them
+        single = 1 in a.shape[-2:] or 1 in b.shape[-2:]
+        found = None if single else _product[(a.shape, a.strides), (b.shape, b.strides), (y.shape, y.strides)]
+        if found is None:
+            with one_thread():
+                np.matmul(a, b, out=y)
+        else:
+            found.run(a, b, y)
+    return out
+
+
+def _large(work: Callable[[slice], None], lanes: int, elements: int) -> None:
+    for part in reference.chunks(lanes, elements, LARGE):
+        work(part)
+
+
+def _shared(work: Callable[[slice], None], lanes: int, elements: int) -> None:
+    workers.share(work, reference.chunks(lanes, elements, PART), each=4)
+
+
+def _by_definition(definition: Callable[..., ndarray], x: ndarray, axes: tuple[Axis, ...]) -> Any:
+    """A definition, with oneDNN's products or on all threads."""
+    if x.dtype == F32 and x.size and not all(axis[2].startswith("nearest") for axis in axes):
+        return definition(x, axes, _large, _multiply)
+    return definition(x, axes, _shared) if x.size >= SHARED else NotImplemented
+
+
 @fast(min_size=1000)
 def resample(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
+    y = _by_primitive(x, axes)
+    return _by_definition(reference.resample, x, axes) if y is NotImplemented else y
+
+
+def _by_primitive(x: ndarray, axes: tuple[Axis, ...]) -> Any:
     if x.dtype != F32 or not x.size:
         return NotImplemented
     found = _resampling[x.shape, x.strides, axes]
@@ -91,7 +144,7 @@ def resample(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
 @fast(min_size=1000)
 def resample_backward(grad: ndarray, axes: tuple[Axis, ...]) -> ndarray:
     if grad.dtype != F32 or not grad.size or not all(_repeats(axis) for axis in axes):
-        return NotImplemented
+        return _by_definition(reference.resample_backward, grad, axes)
     block = tuple(size // length for length, size, *_ in axes)
     size = tuple(axis[0] for axis in axes)
     return pooling.avg_pool(grad, block, block, (0,) * len(block), size, True, 1)

@@ -17,7 +17,7 @@ PyTorch does so and a position may decide between two neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from math import ceil, prod
 from typing import Any, NamedTuple
@@ -32,8 +32,11 @@ __all__ = ["resample", "resample_backward"]
 ndarray = np.ndarray
 Ints = tuple[int, ...]
 Axis = tuple[int, int, str, bool, float | None, bool]
+Share = Callable[[Callable[[slice], None], int, int], None]
+Bands = tuple[tuple[slice, slice, ndarray], ...]
+Multiply = Callable[[ndarray, int, int, Bands, "ndarray | None"], ndarray]
 
-WIDTH = 32  # results that a product gives
+WIDTH = 16  # results that a product gives
 CHUNK = 1 << 17  # elements that are resampled at a time: what fits a core's cache, with what is computed on the way
 F32 = np.dtype(np.float32)
 NOTHING = np.empty(0, np.intp)
@@ -176,7 +179,6 @@ def transposed(axis: Axis) -> Table:
     return _frozen(places, shares, np.flatnonzero(count == 0))
 
 
-Bands = tuple[tuple[slice, slice, ndarray], ...]
 
 
 @lru_cache(256)
@@ -199,16 +201,27 @@ def bands(axis: Axis, backward: bool, real: Any) -> Bands:
 # -- kernels -------------------------------------------------------------------------------------------------------
 
 
-def resample(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
-    """``x`` (N, C, *spatial) with every spatial dimension resampled as its axis says."""
+def _each(work: Callable[[slice], None], lanes: int, elements: int) -> None:
+    for part in chunks(lanes, elements, CHUNK):
+        work(part)
+
+
+def resample(x: ndarray, axes: tuple[Axis, ...], share: Share = _each, multiply: Multiply | None = None) -> ndarray:
+    """``x`` (N, C, *spatial) with every spatial dimension resampled as its axis says.
+
+    ``share(work, lanes, elements)`` calls ``work`` with every part of the planes, and may do so on several threads.
+    ``multiply`` takes the place of :func:`_multiplied`, and is quicker than taps.
+    """
     if x.dtype == np.uint8 and any(not axis[2].startswith("nearest") for axis in axes):
-        return _resample_bytes(x, axes)
-    return _resample(x, axes, False)
+        return _resample_bytes(x, axes, share)
+    return _resample(x, axes, False, share, multiply)
 
 
-def resample_backward(grad: ndarray, axes: tuple[Axis, ...]) -> ndarray:
+def resample_backward(
+    grad: ndarray, axes: tuple[Axis, ...], share: Share = _each, multiply: Multiply | None = None
+) -> ndarray:
     """The gradient of :func:`resample` to its input: its transpose."""
-    return _resample(grad, axes, True)
+    return _resample(grad, axes, True, share, multiply)
 
 
 class _Step(NamedTuple):
@@ -221,10 +234,11 @@ class _Step(NamedTuple):
 
 
 @lru_cache(256)
-def _steps(axes: tuple[Axis, ...], backward: bool, real: Any, channels_last: bool) -> list[_Step]:
+def _steps(axes: tuple[Axis, ...], backward: bool, real: Any, channels_last: bool, many: int) -> list[_Step]:
     """What is to be done for lanes (·, *spatial[, channels]), in the order that moves the least.
 
-    What shrinks comes first, what grows last; rows are easier to pick than columns.
+    Products are quicker than so ``many`` taps, and than two of a row. What shrinks comes first, what grows last; rows are
+    easier to pick than columns.
     """
     found = []
     for i, axis in enumerate(axes):
@@ -233,7 +247,7 @@ def _steps(axes: tuple[Axis, ...], backward: bool, real: Any, channels_last: boo
         if taps.times == 1:
             continue
         columns = i == len(axes) - 1 and not channels_last
-        products = bands(axis, backward, real) if real.kind == "f" and len(taps.place) >= (2 if columns else 4) else None
+        products = bands(axis, backward, real) if real.kind == "f" and len(taps.place) >= (2 if columns else many) else None
         if taps.weight is not None:
             taps = taps._replace(weight=taps.weight.astype(real, copy=False))
         order = size / length, -i if size > length else i
@@ -241,23 +255,27 @@ def _steps(axes: tuple[Axis, ...], backward: bool, real: Any, channels_last: boo
     return [step for _, step in sorted(found, key=lambda pair: pair[0])]
 
 
-def _resample(x: ndarray, axes: tuple[Axis, ...], backward: bool) -> ndarray:
+def _resample(x: ndarray, axes: tuple[Axis, ...], backward: bool, share: Share, multiply: Multiply | None) -> ndarray:
     x, y, lanes, result = _lanes(x, tuple(axis[0] if backward else axis[1] for axis in axes))
     real = F32 if x.dtype == np.float16 else x.dtype
-    steps = _steps(axes, backward, real, lanes.ndim > len(axes) + 1)
+    steps = _steps(axes, backward, real, lanes.ndim > len(axes) + 1, 4 if multiply is None else 2)
+    multiply = multiply or _multiplied
     last = steps[-1] if steps and result.dtype == real else None  # what it computes goes where it belongs
     product = any(step.products for step in steps)
-    for part in _chunks(len(lanes), max(lanes.size, result.size)):
+
+    def work(part: slice) -> None:
         values = lanes[part].astype(real, copy=False)
         finite = product and np.isfinite(np.add.reduce(values, axis=None))
         for step in steps:
             out = result[part] if step is last else None
             if finite and step.products:
-                values = _multiplied(values, step.axis, step.size, step.products, out)
+                values = multiply(values, step.axis, step.size, step.products, out)
             else:
                 values = _along(values, step.axis, step.taps, out)
         if last is None:
             result[part] = values
+
+    share(work, len(lanes), max(lanes.size, result.size))
     return y
 
 
@@ -272,9 +290,10 @@ def _lanes(x: ndarray, size: Ints) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     return x, y, x.reshape(planes, *x.shape[2:]), y.reshape(planes, *size)
 
 
-def _chunks(lanes: int, elements: int) -> Iterator[slice]:
-    step = max(1, CHUNK * lanes // max(elements, 1))
-    return (slice(i, i + step) for i in range(0, lanes, step))
+def chunks(lanes: int, elements: int, chunk: int) -> list[slice]:
+    """All lanes, which have so many elements together, in parts of about ``chunk`` elements."""
+    step = max(1, chunk * lanes // max(elements, 1))
+    return [slice(i, i + step) for i in range(0, lanes, step)]
 
 
 def _along(x: ndarray, axis: int, taps: Table, out: ndarray | None = None) -> ndarray:
@@ -301,26 +320,31 @@ def _along(x: ndarray, axis: int, taps: Table, out: ndarray | None = None) -> nd
     return y
 
 
+def matrices(x: ndarray, axis: int, size: int, products: Bands, out: ndarray) -> list[tuple[ndarray, ndarray, ndarray]]:
+    """The products that make ``out`` of x along one axis: their factors, and where they belong."""
+    rest = x.shape[axis + 1 :]
+    if not rest:  # the rows of the last axis are one matrix, others one per lane
+        given, y = x.reshape(-1, x.shape[axis]), out.reshape(-1, size)
+        return [(given[:, source], part, y[:, to]) for source, to, part in products]
+    lanes = prod(x.shape[:axis]), -1, prod(rest)
+    given, y = x.reshape(lanes), out.reshape(lanes)
+    return [(part.T[None], given[:, source], y[:, to]) for source, to, part in products]
+
+
 def _multiplied(x: ndarray, axis: int, size: int, products: Bands, out: ndarray | None) -> ndarray:
     """The same by products with parts of a matrix."""
-    before, after = x.shape[:axis], x.shape[axis + 1 :]
     if out is None:
-        out = np.empty((*before, size, *after), x.dtype)
-    inner = (prod(after),) if after else ()  # rows of the last axis are one matrix, others one per lane
-    given, y = x.reshape(prod(before), -1, *inner), out.reshape(prod(before), size, *inner)
+        out = np.empty((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)
     with one_thread():
-        for source, to, part in products:
-            if after:
-                np.matmul(part.T, given[:, source], out=y[:, to])
-            else:
-                np.matmul(given[:, source], part, out=y[:, to])
+        for a, b, y in matrices(x, axis, size, products, out):
+            np.matmul(a, b, out=y)
     return out
 
 
 # -- bytes ---------------------------------------------------------------------------------------------------------
 
 
-def _resample_bytes(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
+def _resample_bytes(x: ndarray, axes: tuple[Axis, ...], share: Share) -> ndarray:
     """Bytes are resampled in fixed-point numbers, the last dimension first, and rounded after every dimension, as in Pillow."""
     x, y, lanes, result = _lanes(x, tuple(axis[1] for axis in axes))
     steps = []
@@ -328,7 +352,8 @@ def _resample_bytes(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
         place, weight = table(axis)[:2]
         if weight is not None:
             steps.append((i, place, *_fixed_point(place, weight)))
-    for part in _chunks(len(lanes), max(lanes.size, result.size)):
+
+    def work(part: slice) -> None:
         values = lanes[part]
         for axis, place, weight, bits in reversed(steps):
             total = _along(values.astype(np.int32), axis, Table(place, weight, NOTHING))
@@ -336,6 +361,8 @@ def _resample_bytes(x: ndarray, axes: tuple[Axis, ...]) -> ndarray:
             total >>= bits
             values = np.clip(total, 0, 255).astype(np.uint8)
         result[part] = values
+
+    share(work, len(lanes), max(lanes.size, result.size))
     return y
 
 
