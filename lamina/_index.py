@@ -41,9 +41,9 @@ REFERENCE = {
     "loss_margin": "multi_margin multilabel_margin",
     "loss_pointwise": (
         "absolute_error absolute_error_backward binary_cross_entropy binary_cross_entropy_backward "
-        "binary_cross_entropy_logits binary_cross_entropy_logits_backward huber huber_backward kl_div kl_div_backward "
-        "poisson poisson_backward smooth_l1 smooth_l1_backward soft_margin soft_margin_backward squared_error "
-        "squared_error_backward"
+        "binary_cross_entropy_logits binary_cross_entropy_logits_backward gaussian hinge_embedding "
+        "hinge_embedding_backward huber huber_backward kl_div kl_div_backward poisson poisson_backward smooth_l1 "
+        "smooth_l1_backward soft_margin soft_margin_backward squared_error squared_error_backward"
     ),
     "norm": "batch_norm_backward batch_norm_eval batch_norm_train count_up move_statistics",
     "optim": (

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from lamina._dtypes import BY_NUMPY, SCALAR_NAME
-from lamina.autograd.graph import Op, mode, wrap
+from lamina.autograd.graph import Op, mode, wants, wrap
 from lamina.engine import kernels as k
 from lamina.ops import pointwise
 from lamina.ops.distance import pairwise_distance
 from lamina.ops.loss import U64, constant, reduced, reduction_of, tensors
+from lamina.ops.loss_pointwise import PointwiseLoss
 from lamina.ops.piecewise import relu
 
 # -- classes -------------------------------------------------------------------------------------------------------
@@ -197,6 +198,17 @@ def multilabel_margin_loss(
     return MultilabelMarginLoss.apply(x, t, counts, input._a.shape[:-1], reduction)
 
 
+class HingeEmbeddingLoss(PointwiseLoss):
+    """x where y is 1, max(0, m − x) where it is −1, their sum elsewhere;   ∂/∂x = [y ≠ −1] − [y ≠ 1 and x ≤ m]"""
+
+    kernel = "hinge_embedding"
+    of_difference = False
+
+    @staticmethod
+    def slope(x, y, margin):
+        return wrap(k.hinge_embedding_backward(x._a, y._a, np.ones((), x._a.dtype), margin, 1.0))
+
+
 # -- pairs and triplets --------------------------------------------------------------------------------------------
 
 
@@ -223,6 +235,8 @@ def hinge_embedding_loss(
     """
     reduction = reduction_of(reduction, size_average, reduce)
     tensors("hinge_embedding_loss", input=input, target=target)
+    if input._a.dtype is target._a.dtype and input._a.dtype.kind == "f" and not wants(target):
+        return HingeEmbeddingLoss.apply(input, target, reduction, margin)
     zero = pointwise.zeros_like(input)
     far = pointwise.where(target != 1, pointwise.clamp(margin - input, min=0), zero)
     near = pointwise.where(target != -1, input, zero)

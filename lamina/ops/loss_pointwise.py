@@ -161,6 +161,30 @@ class PoissonNllLoss(PointwiseLoss):
         return slope + (y.log() + 0.5 / y) * (y > 1) if full else slope
 
 
+class GaussianNllLoss(Op):
+    """(log v + d²/v)/2 with d = x − y, v no less than ε;   ∂/∂x = d/v, ∂/∂y = −d/v, ∂/∂v = (1 − d²/v)/(2·v)"""
+
+    elementwise = True
+
+    @staticmethod
+    def forward(ctx, x, y, var, eps, full, reduction):
+        ctx.save(x, y, var)
+        a, b, v = x._a, y._a, var._a
+        size = a.size if a.shape == b.shape == v.shape else math.prod(np.broadcast_shapes(a.shape, b.shape, v.shape))
+        ctx.eps, ctx.scale = eps, 1.0 if reduction != "mean" else 1 / size if size else 0.0
+        return k.gaussian(a, b, v, eps, full, reduction)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, y, var = ctx.saved
+        v = at_least(var, ctx.eps)
+        grad = grad * ctx.scale
+        ratio = (x - y) / v
+        dx = ratio * grad
+        dv = (1 / v - ratio * ratio) * (grad * 0.5) if ctx.needs(2) else None
+        return dx if ctx.needs(0) else None, -dx if ctx.needs(1) else None, dv, None, None, None
+
+
 # -- public functions ----------------------------------------------------------------------------------------------
 
 
@@ -375,6 +399,11 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
+def _some_negative(a: np.ndarray) -> bool:
+    least = a.item(a.argmin()) if a.size else 0
+    return least < 0 or (least != least and bool((a < 0).any()))  # argmin finds NaN first
+
+
 def gaussian_nll_loss(
     input: Any, target: Any, var: Any, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Any:
@@ -398,7 +427,7 @@ def gaussian_nll_loss(
         var = wrap(np.full(input._a.shape, var, input._a.dtype))
     elif not isinstance(var, Variable):
         raise TypeError(f"gaussian_nll_loss(): argument 'var' must be Tensor or float, not {type(var).__name__}")
-    elif (var._a < 0).any():
+    elif _some_negative(var._a):
         raise ValueError("var has negative entry/entries")
     shape, of_var = input._a.shape, var._a.shape
     if of_var != shape:
@@ -407,6 +436,11 @@ def gaussian_nll_loss(
         elif len(of_var) != len(shape) or sum(n for m, n in zip(shape, of_var, strict=True) if m != n) != 1:
             raise ValueError(f"var is of incorrect size: {var.shape} for an input of size {input.shape}")
     reduction = reduction_of(reduction)
+    if input._a.dtype is target._a.dtype is var._a.dtype and input._a.dtype.char in "fd":
+        try:
+            return GaussianNllLoss.apply(input, target, var, eps, full, reduction)
+        except ValueError as error:
+            raise p._broadcastable(input._a, target._a, error) from None
     var = at_least(var, eps)
     loss = (var.log() + (input - target).square() / var) * 0.5
     if full:

@@ -21,7 +21,7 @@ __all__ = [
     "squared_error", "squared_error_backward", "absolute_error", "absolute_error_backward", "smooth_l1", "smooth_l1_backward",
     "huber", "huber_backward", "soft_margin", "soft_margin_backward", "kl_div", "kl_div_backward", "poisson",
     "poisson_backward", "binary_cross_entropy", "binary_cross_entropy_backward", "binary_cross_entropy_logits",
-    "binary_cross_entropy_logits_backward",
+    "binary_cross_entropy_logits_backward", "gaussian", "hinge_embedding", "hinge_embedding_backward",
 ]  # fmt: skip
 
 ndarray = np.ndarray
@@ -326,6 +326,54 @@ def poisson_backward(
 ) -> ndarray:
     """scale·grad·(eˣ − y), or scale·grad·(1 − y/(x + eps))."""
     return _times(lambda x, y: np.exp(x) - y if log_input else 1 - y / (x + eps), grad, scale, x, y)
+
+
+def gaussian(x: ndarray, y: ndarray, v: ndarray, eps: float, full: bool, reduction: str) -> ndarray:
+    """(log v + (x − y)²/v)/2 with v no less than eps; with `full`, log(2π)/2 more."""
+    constant = _LOG_2PI if full else 0.0
+
+    def loss(x: ndarray, y: ndarray, v: ndarray) -> ndarray:
+        v = greater(v, eps)
+        d = x - y
+        r = d * d
+        r = r / v
+        r += np.log(v)
+        if constant:
+            r += constant
+        return r * 0.5
+
+    return _reduced(loss, reduction, x, y, v)
+
+
+def _keep(a: ndarray, mask: Any) -> None:
+    """0 where a mask does not hold, in place: by bits, as NumPy guesses what a mask says, and waits when it is wrong."""
+    bits = a.view(f"i{a.itemsize}")
+    np.bitwise_and(bits, np.negative(mask.astype(bits.dtype)), out=bits)
+
+
+def hinge_embedding(x: ndarray, y: ndarray, margin: float, reduction: str) -> ndarray:
+    """x where y is 1, max(0, margin − x) where it is −1, their sum elsewhere."""
+
+    def loss(x: ndarray, y: ndarray) -> ndarray:
+        if x.shape != y.shape:
+            x, y = np.broadcast_arrays(x, y)
+        far = np.asarray(greater(margin - x, 0))
+        _keep(far, y != 1)
+        near = np.array(x)
+        _keep(near, y != -1)
+        return np.add(far, near, out=far)
+
+    return _reduced(loss, reduction, x, y)
+
+
+def hinge_embedding_backward(x: ndarray, y: ndarray, grad: ndarray, margin: float, scale: float) -> ndarray:
+    """scale·grad·([y ≠ −1] − [y ≠ 1 and x ≤ margin])."""
+
+    def slope(x: ndarray, y: ndarray) -> ndarray:
+        far = np.asarray((y != 1) & (x <= margin))
+        return np.asarray(np.subtract((y != -1), far, dtype=x.dtype))
+
+    return _times(slope, grad, scale, x, y)
 
 
 def _given(*arrays: ndarray | None) -> tuple[ndarray, ...]:
