@@ -6,6 +6,7 @@ A row is built once and then called many times. Inputs come from NumPy with a fi
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -702,9 +703,32 @@ def overheads() -> Iterator[Row]:
     yield overhead("arange", lambda torch, a, b: torch.arange(10))
     yield overhead("tensor of a list", lambda torch, a, b: torch.tensor([1.0, 2.0, 3.0]))
     yield overhead("dropout", lambda torch, a, b: torch.nn.functional.dropout(a, 0.5))
+    yield overhead("randn", lambda torch, a, b: torch.randn(10))
+    yield overhead("randint", lambda torch, a, b: torch.randint(0, 10, (10,)))
+    yield overhead("ones", lambda torch, a, b: torch.ones(2, 5))
+    yield overhead("full", lambda torch, a, b: torch.full((10,), 0.5))
+    yield overhead("zeros_like", lambda torch, a, b: torch.zeros_like(a))
+    yield overhead("1 - a", lambda torch, a, b: 1 - a)
+    yield overhead("a ** 2", lambda torch, a, b: a**2)
+    yield overhead("a / b", lambda torch, a, b: a / b)
+    yield overhead("a == b, all", lambda torch, a, b: (a == b).all())
+    yield overhead("float() of int64", lambda torch, a, b: torch.zeros(10, dtype=torch.int64).float())
+    yield overhead("a.view(2, 5).sum(1)", lambda torch, a, b: a.view(2, 5).sum(1))
+    yield overhead("permute", lambda torch, a, b: a.view(1, 2, 5).permute(2, 0, 1))
+    yield overhead("flatten", lambda torch, a, b: a.view(1, 2, 5).flatten(1))
+    yield overhead("squeeze", lambda torch, a, b: a.view(1, 10).squeeze(0))
+    yield overhead("chunk", lambda torch, a, b: a.chunk(2)[1])
+    yield overhead("a[mask]", lambda torch, a, b: a[a > 0])
+    yield overhead("topk", lambda torch, a, b: a.topk(3)[0])
+    yield overhead("layer_norm", lambda torch, a, b: torch.nn.functional.layer_norm(a, (10,)))
+    yield overhead("a[0], recording", lambda torch, a, b: a[0], grad=True)
+    yield overhead("no_grad and a + b", without_grad, grad=True)
+    yield Row("a[index], gather, embedding, cross_entropy, 100 x", "overhead", lookups, (1,), ("call",))
+    yield Row("default_collate of 8 samples", "overhead", collation, (1,), ("call",))
     yield Row("chain of 100 and backward, 10 elements", "overhead", long_chain, (1,), ("call",))
     yield Row("MLP 20-40-40-3 and backward", "overhead", perceptron, (32,), ("call",))
     yield Row("Linear(20, 40)", "overhead", construction, (1,), ("call",))
+    yield Row("Conv2d, LayerNorm, LSTM, Sequential", "overhead", constructions, (1,), ("call",))
 
 
 def long_chain(torch: ModuleType, batch: int, backward: bool) -> Step:
@@ -731,6 +755,41 @@ def perceptron(torch: ModuleType, batch: int, backward: bool) -> Step:
         result = loss(net(x), y)
         result.backward()
         return result
+
+    return call
+
+
+def without_grad(torch: ModuleType, a: Any, b: Any) -> Any:
+    with torch.no_grad():
+        return a + b
+
+
+def lookups(torch: ModuleType, batch: int, backward: bool) -> Step:
+    x, index = torch.from_numpy(array(2, 5)), torch.from_numpy(np.array([1, 0]))
+    places, functional = torch.from_numpy(np.array([[1], [4]])), torch.nn.functional
+
+    def hundred() -> Any:
+        for _ in range(100):
+            rows = x[index] + functional.embedding(index, x)
+            result = x.gather(1, places).sum() + functional.cross_entropy(rows, index)
+        return result
+
+    return hundred
+
+
+def collation(torch: ModuleType, batch: int, backward: bool) -> Step:
+    importlib.import_module(f"{torch.__name__}.utils.data")
+    x, y = torch.from_numpy(array(8, 5)), torch.from_numpy(np.arange(8))
+    samples = [(x[i], y[i]) for i in range(8)]
+    return lambda: torch.utils.data.default_collate(samples)[0]
+
+
+def constructions(torch: ModuleType, batch: int, backward: bool) -> Step:
+    nn = torch.nn
+
+    def call() -> Any:
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.LayerNorm(20), nn.ReLU(), nn.LSTM(8, 8))
+        return net[1].weight
 
     return call
 

@@ -105,10 +105,10 @@ def _express(op: type[Op], kernel: Any, tensors: Any, dim: int) -> Any:
         elif a.dtype is not F32 and a.dtype.kind not in "fiub":
             return None
         arrays.append(a)
-    if a.size >= kernel.min_size:
+    if a.size >= kernel.min_size or records and not a.ndim:
         return None
     try:
-        c = np.concatenate(arrays, dim)
+        c = np.concatenate(arrays, dim) if a.ndim or op is Cat else np.array(arrays)
     except ValueError:  # what does not fit, and what PyTorch joins all the same
         return None
     if not c.flags.c_contiguous:

@@ -393,9 +393,10 @@ def permute(input: Any, *args: Any, dims: Any = None) -> Any:
             "permute(): number of dimensions in the tensor input does not match the length of the desired ordering of "
             f"dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(order)}"
         )
-    order = tuple([wrap_dim(d, n) for d in order])
-    if len(set(order)) != n:
-        raise RuntimeError("permute(): duplicate dims are not allowed.")
+    if set(order) != set(range(n)):
+        order = tuple([wrap_dim(d, n) for d in order])
+        if len(set(order)) != n:
+            raise RuntimeError("permute(): duplicate dims are not allowed.")
     return _permute(input, order)
 
 
