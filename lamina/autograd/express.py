@@ -97,7 +97,7 @@ def two(
             y_wants = y._requires if y._base is None else wants(y)
         else:
             return general(x, y, *settings)
-        c = NotImplemented
+        c: Any = NotImplemented
         try:
             if large:
                 c = _run(kernel.fast, a, b, *settings)
@@ -355,7 +355,7 @@ def one(op: type[Op], kernel: Kernel, keeps: str = "nothing") -> Any:
             return general(x, *settings)
         if keeps_call and type(settings[0]) not in (int, float):
             return general(x, *settings)
-        c = NotImplemented
+        c: Any = NotImplemented
         try:
             if a.size >= kernel.min_size:
                 c = _run(kernel.fast, a, *settings)

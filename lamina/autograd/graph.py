@@ -565,7 +565,7 @@ class Part:
         return self.op.apply(x, *arguments)[self.index]
 
 
-_part = functools.lru_cache(maxsize=1024)(Part)
+_part: Any = functools.lru_cache(maxsize=1024)(Part)
 
 
 # -- writing in place ----------------------------------------------------------------------------------------------

@@ -344,7 +344,7 @@ def arange(
     if type(start) is int and type(step) is int and step > 0 and dtype is out is device is layout is None:
         first, last = (0, start) if end is None else (start, end)
         if type(last) is int and first <= last and not (requires_grad or pin_memory):
-            return finish(np.arange(first, last, step, I64))
+            return finish(np.arange(first, last, step, dtype=I64))
     _check(device, layout, pin_memory)
     start, end, step = (x.item() if isinstance(x, Variable) else x for x in (start, end, step))
     if start is None or end is None:

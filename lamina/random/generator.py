@@ -98,8 +98,8 @@ class Generator:
     def _hold(self, ahead: np.ndarray, left: int) -> None:
         """Have these words at hand, which the twister has given already; its present state has ``left`` more."""
         self._ahead, self._at, self._left = ahead, 0, left
-        self._fractions = None  # what is held, as fractions() gives it ...
-        self._doubles = [None, None]  # ... and as bits53() does, from the first word on and from the second
+        self._fractions: np.ndarray | None = None  # what is held, as fractions() gives it ...
+        self._doubles: list[np.ndarray | None] = [None, None]  # ... and as bits53() does, from the first word on and from the second
 
     @property
     def device(self) -> _dtypes.device:
