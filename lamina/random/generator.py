@@ -99,7 +99,7 @@ class Generator:
         """Have these words at hand, which the twister has given already; its present state has ``left`` more."""
         self._ahead, self._at, self._left = ahead, 0, left
         self._fractions: np.ndarray | None = None  # what is held, as fractions() gives it ...
-        self._doubles: list[np.ndarray | None] = [None, None]  # ... and as bits53() does, from the first word on and from the second
+        self._doubles: list[np.ndarray | None] = [None, None]  # ... and as bits53() does, from either word of a pair on
 
     @property
     def device(self) -> _dtypes.device:
