@@ -149,7 +149,7 @@ def in_blocks(compute: Callable[..., bool], result: np.ndarray, *arrays: np.ndar
 
 
 _ROW = 1024  # numbers that are added up in one go
-_FEW, _MANY = 8192, 1 << 18  # up to here a product of NumPy's is quickest, and from here on one of oneDNN's
+_FEW, _MANY = 1 << 15, 1 << 18  # up to here a product of NumPy's is quickest, and from here on one of oneDNN's
 
 
 @plans
