@@ -93,6 +93,18 @@ def test_masks_of_large_gradients(special):
             np.testing.assert_allclose(*both(run), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale, shift", [(1, 0), (1, 6), (1, 30), (1, -30), (30, 0), (1000, 0)])
+def test_log_softmax_of_rows_that_need_a_maximum_and_others(scale, shift):
+    x = np.random.default_rng(0).standard_normal((40, 500)).astype("float32")
+    x[7:20] *= scale
+    x[20:30] += shift
+    x[30, 4], x[31, 5], x[32, 6] = np.nan, -np.inf, np.inf
+    for a in (x[:30], x[25:32], x):
+        assert_close(*([b] for b in both(lambda a=a: kernels.log_softmax(a, 1))), 2e-6)
+    grad = np.ones_like(x[:30])
+    assert_close(*([b] for b in both(lambda: kernels.log_softmax_backward(grad, kernels.log_softmax(x[:30], 1), 1))), 2e-4)
+
+
 number = st.sampled_from([0.0, 0.1, 0.9])
 
 

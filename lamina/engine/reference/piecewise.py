@@ -12,11 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-try:
-    from numpy._core.umath import clip  # the ufunc
-except ImportError:
-    from numpy import clip
+from numpy._core import umath
 
 __all__ = [
     "relu", "relu_backward", "leaky_relu", "leaky_relu_backward", "prelu", "prelu_backward", "elu",
@@ -24,6 +20,7 @@ __all__ = [
     "threshold", "threshold_backward", "hardshrink", "softshrink", "shrink_backward",
 ]  # fmt: skip
 
+clip: Any = getattr(umath, "clip", np.clip)  # the ufunc, which has no public name
 ndarray = np.ndarray
 F32 = np.dtype(np.float32)
 _ZERO = np.zeros((), F32)  # NumPy takes as long to convert a Python number as to compare ten
