@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from lamina.autograd.graph import ViewOp
 from lamina.compiler.fuse import F32, FusedConvolution
 from lamina.compiler.record import Node, Value, values_in
 from lamina.engine import kernels
 from lamina.engine.door import detours
 from lamina.engine.onednn import abi, core, pooling
 from lamina.engine.onednn.chain import Activation, Chain, Slot, Unfit
-from lamina.ops import activation, conv, join, linalg, piecewise, pointwise, shape
+from lamina.ops import activation, attention, conv, join, layernorm, linalg, piecewise, pointwise, shape
 from lamina.ops import pooling as pools
 
 ndarray = np.ndarray
@@ -45,7 +46,7 @@ class Chained:
         self.sources: list[Any] = []  # the tensors that weights are made of
         self.captured: list[Value] = []
         self.after: Node | None = None
-        self.active: set[int] = set()  # values that the activation after them was applied to already
+        self.done: set[int] = set()  # values to which what comes after them (an activation, an addition) was done already
         self.plain: Any = None  # the steps one by one; set when the program is written
         self.state: tuple[list[Any], float, Any] = [], -1.0, None  # versions of the sources, bound, what runs
 
@@ -55,21 +56,27 @@ class Chained:
         """Add a step, if it can be one; ``after`` is the one that comes next."""
         self.after = after
         say = _SAID.get(node.kind if node.kind == "fused" else node.what)
-        if say is None or node.kind == "call" and (node.settings["used"] or not node.settings["single"]):
+        if say is None and isinstance(node.what, type) and issubclass(node.what, ViewOp):
+            say = _view
+        if say is None or node.kind == "call" and node.settings["used"]:
             return False
         values = list(values_in((node.inputs, node.outputs)))
         if any(v.array.dtype != F32 or not v.array.size for v in values):
             return False
-        if not self.nodes and say not in (_fused, _convolution) and not (say is _linear and _enough(node)):
+        if not self.nodes and say not in (_fused, _convolution, _layer_norm) and not (say is _linear and _enough(node)):
             return False
+        before = len(self.inputs)
         try:
-            slot = say(self, node)
+            said = say(self, node)
         except Unfit:
+            for v in self.inputs[before:]:
+                del self.slots[v.number]
+            del self.inputs[before:], self.chain.inputs[before:]
             return False
-        (out,) = values_in(node.outputs)
-        if out.number in self.slots and self.slots[out.number] is not slot:
+        made = dict(zip([v.number for v in values_in(node.outputs)], said if isinstance(said, list) else [said], strict=True))
+        if any(self.slots.get(number, slot) is not slot for number, slot in made.items()):
             return False
-        self.slots[out.number] = slot
+        self.slots.update(made)
         self.nodes.append(node)
         return True
 
@@ -95,8 +102,20 @@ class Chained:
         if self.after is not None and self.readers.get(out.number, ()) == [self.after]:
             found = _activation(self.after)
         if found is not None:
-            self.active.add(out.number)
+            self.done.add(out.number)
         return found
+
+    def joining(self, node: Node) -> Value | None:
+        """What the next step adds to this one's result, to be taken along, if nobody else reads that."""
+        (out,), after = values_in(node.outputs), self.after
+        if after is None or after.what is not pointwise.Add or after.settings["used"] or self.readers.get(out.number) != [after]:
+            return None
+        x, y = after.inputs
+        other = y if x is out else x
+        if not isinstance(other, Value) or other is out or other.array.shape != out.array.shape or other.array.dtype != F32:
+            return None
+        self.done.add(out.number)
+        return other
 
     def close(self) -> Node | None:
         """The stretch as one step of the program, if it is worth it."""
@@ -235,11 +254,35 @@ def _enough(node: Node) -> bool:
 def _linear(chained: Chained, node: Node) -> Slot:
     x, weight, bias = node.inputs
     values = [weight, bias]
-    if x.array.ndim != 2 or any(v is not None and v.kind != "captured" for v in values):
+    if any(v is not None and v.kind != "captured" for v in values):
         raise Unfit
-    y = chained.chain.linear(chained.slot(x), weight.array, bias and bias.array, chained.following(node))
+    then = chained.following(node)
+    added = chained.joining(node) if then is None else None
+    y = chained.chain.linear(
+        chained.slot(x), weight.array, bias and bias.array, then, None if added is None else chained.slot(added)
+    )
     chained.weights(values, lambda: [v.tensor._a for v in values if v is not None])
     return y
+
+
+def _layer_norm(chained: Chained, node: Node) -> Slot:
+    x, scale, shift, ndim, eps = node.inputs
+    values = [v for v in (scale, shift) if v is not None]
+    if any(v.kind != "captured" for v in values):
+        raise Unfit
+    n = int(np.prod(x.array.shape[-ndim:]))
+    y = chained.chain.layer_norm(chained.slot(x), n, scale and scale.array, shift and shift.array, eps)
+    chained.weights(values, lambda: [v.tensor._a for v in values])
+    return y
+
+
+def _attention(chained: Chained, node: Node) -> Slot:
+    q, k, v, mask, scale, causal, dropout, order = node.inputs
+    lies, turned = (k.array.shape, k.array.strides), k.array.swapaxes(2, 3)
+    key = chained.chain.view(chained.slot(k), lies, (turned.shape, turned.strides), 0)
+    if mask is not None or causal or dropout or key is None:
+        raise Unfit
+    return chained.chain.attention(chained.slot(q), key, chained.slot(v), scale, order)
 
 
 def _max_pool(chained: Chained, node: Node) -> Slot:
@@ -272,13 +315,16 @@ def _activate(chained: Chained, node: Node) -> Slot:
     found, x = _activation(node), node.inputs[0]
     if found is None:
         raise Unfit
-    return chained.slots[x.number] if x.number in chained.active else chained.chain.activate(chained.slot(x), found)
+    return chained.slots[x.number] if x.number in chained.done else chained.chain.activate(chained.slot(x), found)
 
 
 def _add(chained: Chained, node: Node) -> Slot:
     x, y = node.inputs
     if not isinstance(x, Value) or not isinstance(y, Value) or x is y or x.array.shape != y.array.shape:
         raise Unfit
+    for v in (x, y):
+        if v.number in chained.done:
+            return chained.slots[v.number]
     return chained.chain.add(chained.slot(x), chained.slot(y), chained.following(node))
 
 
@@ -289,9 +335,20 @@ def _cat(chained: Chained, node: Node) -> Slot:
     return chained.chain.cat([chained.slot(v) for v in parts], dim % parts[0].array.ndim)
 
 
-def _view(chained: Chained, node: Node) -> Slot:
-    (out,) = values_in(node.outputs)
-    return chained.chain.flat(chained.slot(node.inputs[0]), out.array.shape)
+def _view(chained: Chained, node: Node) -> list[Slot]:
+    x, slots = node.inputs[0], []
+    slot, lies = chained.slot(x), (x.array.shape, x.array.strides)
+    for out in values_in(node.outputs):
+        found = None
+        if np.may_share_memory(x.array, out.array):
+            offset = core.address(out.array) - core.address(x.array)
+            found = chained.chain.view(slot, lies, (out.array.shape, out.array.strides), offset)
+        if found is None:
+            if node.what not in (shape.View, shape.Squeeze, shape.Unsqueeze):
+                raise Unfit
+            found = chained.chain.flat(slot, out.array.shape)
+        slots.append(found)
+    return slots
 
 
 def _contiguous(chained: Chained, node: Node) -> Slot:
@@ -305,8 +362,8 @@ def _contiguous(chained: Chained, node: Node) -> Slot:
 _SAID: dict[Any, Callable[[Chained, Node], Slot]] = {
     "fused": _fused, conv.Convolution: _convolution, conv.ConvolutionBackwardInput: _convolution, linalg.Linear: _linear,
     pools.MaxPool: _max_pool, pools.AvgPool: _avg_pool, pools.AdaptiveAvgPool: _adaptive_avg_pool,
-    pointwise.Add: _add, join.Cat: _cat, **dict.fromkeys(_ACTIVATIONS, _activate),
-    shape.View: _view, shape.Squeeze: _view, shape.Unsqueeze: _view, kernels.contiguous: _contiguous,
+    pointwise.Add: _add, join.Cat: _cat, **dict.fromkeys(_ACTIVATIONS, _activate), kernels.contiguous: _contiguous,
+    layernorm.LayerNorm: _layer_norm, attention.Attention: _attention,
 }  # fmt: skip
 
 

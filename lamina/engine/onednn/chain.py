@@ -21,7 +21,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ Ints = tuple[int, ...]
 PASS = 4  # multiplications that take the time of a number's passing through
 PART = 1 << 17  # numbers
 FEW = 1 << 16  # numbers in a result, up to which leaving the chain and its layout costs more than a better layout gains
+SCORES = 1 << 20  # products of queries with keys up to which they are made all at once
 OWN = 1 << 18  # bytes of results up to which a chain keeps its memory between calls; more comes from the pool
 LARGEST = 1e33  # what no number within a chain may exceed; sums within a convolution stay finite by far
 SPARE = 1e-6  # how much of that may be used up when a chain is made, so that weights can grow
@@ -55,13 +56,19 @@ class Unfit(Exception):
 class Slot:
     """An array within a chain: its shape, and how and where it lies."""
 
-    __slots__ = ("shape", "desc", "number", "root", "place", "size")
+    __slots__ = ("shape", "desc", "number", "root", "place", "offset", "size")
 
-    def __init__(self, shape: Ints, desc: Desc, number: int, root: Slot | None) -> None:
+    def __init__(self, shape: Ints, desc: Desc, number: int, root: Slot | None, offset: int = 0) -> None:
         self.shape, self.desc, self.number = shape, desc, number
         self.root: Slot = self if root is None else root.root  # whose memory it is
         self.place: int | None = None  # in the chain's block of memory; None: outside of it
+        self.offset = offset if root is None else root.offset + offset  # bytes from where the root's memory begins
         self.size = -(-desc.nbytes // 64) * 64
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of its root's memory."""
+        return not self.offset and self.size == self.root.size
 
 
 Growth = Callable[[list[float], list[float]], float]  # a slot's bound from those of the slots before it, and the weights' sizes
@@ -136,8 +143,8 @@ class Chain:
 
     # -- what steps are made of ------------------------------------------------------------------------------------
 
-    def _slot(self, shape: Ints, desc: Desc, growth: Growth | None, root: Slot | None = None) -> Slot:
-        slot = Slot(shape, desc, len(self.slots), root)
+    def _slot(self, shape: Ints, desc: Desc, growth: Growth | None, root: Slot | None = None, offset: int = 0) -> Slot:
+        slot = Slot(shape, desc, len(self.slots), root, offset)
         self.slots.append(slot)
         self.growth.append(growth)
         self.bounds.append(STARTS[-1] if growth is None else growth(self.bounds, self.sizes + self.coming))
@@ -171,6 +178,9 @@ class Chain:
         for other in (slot, *self.others.get(slot, ())):
             if other.desc.equals(desc):
                 return other
+        return self._copy(slot, desc)
+
+    def _copy(self, slot: Slot, desc: Desc) -> Slot:
         copy = self._slot(slot.shape, desc, _as(slot))
         with threads.for_work(PASS * prod(slot.shape)):
             self._step(core.reorder_primitive(slot.desc, desc), (abi.SRC, slot), (abi.DST, copy))
@@ -197,6 +207,8 @@ class Chain:
         """Have calls return a slot, plain if it is so, channels-last otherwise."""
         if not slot.desc.equals(plain_desc(slot.shape)):
             slot = self._lying(slot, channels_last_desc(slot.shape))
+        if not slot.whole:
+            slot = self._copy(slot, slot.desc)
         if any(slot.root is s.root for s in (*self.outputs, *(s for s, _ in self.inputs))):
             raise Unfit
         self.outputs.append(slot)
@@ -230,6 +242,8 @@ class Chain:
         pd = first(make, conv._forward_layouts(g))
         if pd is None or core.implementation(pd) != plain.implementation:  # there is a better way than one primitive
             x = self._lying(x, channels_last_desc(g.x))
+            if x.root is not x:
+                x = self._copy(x, x.desc)
             weight = self._weight(lambda w: plain_desc(w.shape), plain_desc(w.shape))
             y = self._slot(g.y_shape, last, growth)
             self.steps.append(_Function(plain, x, (weight, self._bias(bias)), y))
@@ -299,23 +313,92 @@ class Chain:
                 self._step(_applied(activation, last), (abi.SRC, y), (abi.DST, y))
         return y
 
-    def linear(self, x: Slot, w: ndarray, bias: ndarray | None, activation: Activation | None = None) -> Slot:
-        """activation(x·wᵀ + bias) for the rows of a matrix"""
+    def linear(
+        self, x: Slot, w: ndarray, bias: ndarray | None, activation: Activation | None = None, added: Slot | None = None
+    ) -> Slot:
+        """activation(x·wᵀ + bias + added) for the rows of x"""
         outputs, inputs = w.shape
-        rows = x.shape[0]
-        growth = self._growth(x, w, bias, activation)
-        attr = core.attributes(*_after(activation))
+        shape = *x.shape[:-1], outputs
+        rows = prod(x.shape[:-1])
+        if len(shape) > 2:
+            x = self.flat(x, (rows, inputs))
+            added = None if added is None else self.flat(added, (rows, outputs))
+            y = self.linear(x, w, bias, activation, added)
+            return self._slot(shape, plain_desc(shape), _as(y), y)
+        growth = self._growth(x, w, bias, activation, added)
+        last = plain_desc((rows, outputs))
+        attr = core.attributes(*([("binary", abi.ADD, last)] if added is not None else []), *_after(activation))
         with threads.for_work(rows * inputs * outputs):
             pd = primitive(
                 "inner_product_forward", abi.FORWARD_INFERENCE, plain_desc(x.shape), any_desc(w.shape),
-                None if bias is None else plain_desc(bias.shape), plain_desc((rows, outputs)), attr=attr,
+                None if bias is None else plain_desc(bias.shape), last, attr=attr,
             )  # fmt: skip
             if pd is None:
                 raise Unfit
             x = self._lying(x, plain_desc(x.shape))
+            added = None if added is None else self._lying(added, last)
             weight = self._weight(lambda w: plain_desc(w.shape), core.query_desc(pd, abi.WEIGHTS))
-            y = self._slot((rows, outputs), plain_desc((rows, outputs)), growth)
-            self._step(pd, (abi.SRC, x), (abi.WEIGHTS, weight), (abi.BIAS, self._bias(bias)), (abi.DST, y))
+            y = self._slot((rows, outputs), last, growth)
+            self._step(
+                pd, (abi.SRC, x), (abi.WEIGHTS, weight), (abi.BIAS, self._bias(bias)), (abi.DST, y), (abi.post_op_src(0), added)
+            )
+        return y
+
+    def layer_norm(self, x: Slot, n: int, scale: ndarray | None, shift: ndarray | None, eps: float) -> Slot:
+        """(x − mean)/√(variance + eps)·scale + shift over the last axes, which have n elements together"""
+        rows = prod(x.shape) // n
+        flat = plain_desc((rows, n))
+        parameters = [a for a in (scale, shift) if a is not None]
+        flags = abi.USE_SCALE * (scale is not None) | abi.USE_SHIFT * (shift is not None)
+        first, largest = len(self.weights), n**0.5
+        self.coming = [float(np.abs(a).max()) for a in parameters]
+
+        def bound(bounds: list[float], sizes: list[float]) -> float:
+            if not bounds[x.number] ** 2 < LARGEST:
+                return inf
+            times = sizes[first] if scale is not None else 1.0
+            return largest * times + (sizes[first + (scale is not None)] if shift is not None else 0.0)
+
+        if not bound(self.bounds, self.sizes + self.coming) < LARGEST * SPARE:
+            raise Unfit
+        with threads.for_work(PASS * prod(x.shape)):
+            pd = primitive("layer_normalization_forward", abi.FORWARD_INFERENCE, flat, flat, plain_desc((rows,)), eps, flags)
+            if pd is None:
+                raise Unfit
+            source = self.flat(x, (rows, n))
+            numbers = [self._weight(lambda a: plain_desc((n,)), plain_desc((n,))) for _ in parameters]
+            y = self._slot((rows, n), flat, bound)
+            kinds = [k for k, a in ((abi.SCALE, scale), (abi.SHIFT, shift)) if a is not None]
+            self._step(pd, (abi.SRC, source), *zip(kinds, numbers, strict=True), (abi.DST, y))
+        return self._slot(x.shape, plain_desc(x.shape), _as(y), y)
+
+    def attention(self, q: Slot, k: Slot, v: Slot, scale: float, order: Ints) -> Slot:
+        """softmax(scale·q·k)·v for (N, heads, length, width), k (…, width, length); its dimensions come in ``order``"""
+        (n, heads, rows, width), keys = q.shape, k.shape[3]
+        scores, shape = (n, heads, rows, keys), (n, heads, rows, v.shape[3])
+        if prod(scores) > SCORES or k.shape[:2] != q.shape[:2] or v.shape[:3] != (n, heads, keys):
+            raise Unfit
+        one, other = q.number, k.number
+        size = abs(scale) * width
+
+        def product(bounds: list[float], _: Any) -> float:
+            return bounds[one] * bounds[other] * size
+
+        if not product(self.bounds, None) < LARGEST * SPARE:
+            raise Unfit
+        made = tuple(shape[i] for i in order)
+        strides = core.c_strides(made)
+        d, lies = plain_desc(scores), core.strided_desc(shape, [strides[order.index(i)] for i in range(4)])
+        with threads.for_work(prod(scores) * (width + v.shape[3])):
+            s = self._slot(scores, d, product)
+            self._step(
+                primitive("matmul", q.desc, k.desc, None, d, attr=core.attributes(("eltwise", abi.LINEAR, scale, 0.0))),
+                (abi.SRC, q), (abi.WEIGHTS, k), (abi.DST, s),
+            )  # fmt: skip
+            softmax = primitive("softmax_forward", abi.FORWARD_INFERENCE, abi.SOFTMAX_ACCURATE, d, d, 3)
+            self._step(softmax, (abi.SRC, s), (abi.DST, s))
+            y = self._slot(made, plain_desc(made), _as(v))
+            self._step(primitive("matmul", d, v.desc, None, lies), (abi.SRC, s), (abi.WEIGHTS, v), (abi.DST, y))
         return y
 
     def pool(self, x: Slot, algorithm: int, size: Ints, kernel: Ints, stride: Ints, padding: Ints, scale: float = 1.0) -> Slot:
@@ -367,6 +450,13 @@ class Chain:
             pd = primitive("concat", y.desc, len(parts), axis, sources, slow=True)
             self._step(pd, *((abi.MULTIPLE_SRC + i, x) for i, x in enumerate(parts)), (abi.DST, y))
         return y
+
+    def view(self, x: Slot, before: tuple[Ints, Ints], after: tuple[Ints, Ints], offset: int) -> Slot | None:
+        """Another look at a slot's memory, from shapes and strides in bytes, if it lies as ``before`` says."""
+        if not all(usable(lies) and min(lies[1], default=1) > 0 for lies in (before, after)):
+            return None
+        given, seen = (core.strided_desc(shape, core.element_strides(shape, strides)) for shape, strides in (before, after))
+        return self._slot(after[0], seen, _as(x), x, offset) if x.desc.equals(given) else None
 
     def flat(self, x: Slot, shape: Ints) -> Slot:
         """x in plain order with another shape: the same memory"""
@@ -464,7 +554,9 @@ class _Ready:
         def lies(root: Slot, array: str) -> None:
             """Tell all who name a slot that comes from outside where it is."""
             lines.append(f"at = address({array})")
-            lines.extend(f"set_handle(handles[{s.number}], at)" for s in slots if s.root is root)
+            lines.extend(
+                f"set_handle(handles[{s.number}], at{f' + {s.offset}' * bool(s.offset)})" for s in slots if s.root is root
+            )
 
         arguments = [f"x{i}" for i in range(len(chain.inputs))]
         arrays: dict[Slot, str] = {}
@@ -548,7 +640,7 @@ class _Bound:
         set_handle = abi.library().quick.dnnl_memory_set_data_handle
         for slot, handle in zip(self.ready.chain.slots, self.handles, strict=True):
             if slot.root.place is not None:
-                set_handle(handle, base + slot.root.place)
+                set_handle(handle, base + slot.root.place + slot.offset)
         for memory in self.scratches:
             set_handle(memory.value, base + self.ready.results)
 
