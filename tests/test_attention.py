@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tracemalloc
 
@@ -254,8 +255,9 @@ def test_gradients_of_gradients(each_engine):
     boolean=st.booleans(),
     order=st.permutations(range(3)),
     seed=st.integers(0, 99),
+    keep=st.booleans(),
 )
-def test_the_two_engines_agree(n, h, rows, keys, width, causal, mask, boolean, order, seed):
+def test_the_two_engines_agree(n, h, rows, keys, width, causal, mask, boolean, order, seed, keep):
     if door.get_engine() == "reference":
         pytest.skip("the run is forced to the reference engine")
     q, k, v = qkv(n, h, rows, keys, width)
@@ -267,21 +269,25 @@ def test_the_two_engines_agree(n, h, rows, keys, width, causal, mask, boolean, o
         mask = mask > -0.5 if boolean else mask
     settings_ = mask, 0.3, causal, None
     with engines.engine("onednn"):
-        y = fast.attention(q, k, v, *settings_, axes)
-        expected = reference.attention(q, k, v, *settings_, axes)
-        if y is NotImplemented:
+        found = fast.attention(q, k, v, *settings_, axes, keep)
+        expected, _ = reference.attention(q, k, v, *settings_, axes)
+        if found is NotImplemented:
             return
+        y, kept = found
+        assert (kept is None) == (not keep or n * h * rows * keys > reference.KEPT)
         np.testing.assert_allclose(y, expected, **CLOSE)
         out, grad = expected.transpose(np.argsort(axes)), values(n, h, rows, width, seed=7)
         orders = axes, (0, 1, 2, 3), (2, 1, 0, 3)
         wants = mask is not None and not boolean
-        ours = fast.attention_backward(grad, q, k, v, out, *settings_, orders, wants)
-        if ours is NotImplemented:
-            return
-        for a, b in zip(ours, reference.attention_backward(grad, q, k, v, out, *settings_, orders, wants), strict=True):
-            assert (a is None) == (b is None)
-            if a is not None:
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        theirs = reference.attention_backward(grad, q, k, v, out, None, *settings_, orders, wants)
+        for kind, weights in itertools.product((fast, reference), (kept, None)):
+            ours = kind.attention_backward(grad, q, k, v, out, weights, *settings_, orders, wants)
+            if ours is NotImplemented:
+                return
+            for a, b in zip(ours, theirs, strict=True):
+                assert (a is None) == (b is None)
+                if a is not None:
+                    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
 def test_which_engine(each_engine):

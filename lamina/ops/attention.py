@@ -112,21 +112,23 @@ class Attention(Op):
     def forward(ctx, q, key, v, mask, scale, causal, dropout, order):
         a = q._a
         noise = Noise(dropout, a.dtype, math.prod(a.shape[:3]) * key._a.shape[2]) if dropout else None
-        ctx.save(q, key, v, mask, noise)
+        m = None if mask is None else mask._a
+        y, kept = k.attention(a, key._a, v._a, m, scale, causal, noise, order, ctx.recording)
+        ctx.save(q, key, v, mask, noise, kept)
         ctx.settings = scale, causal, order
-        return k.attention(a, key._a, v._a, None if mask is None else mask._a, scale, causal, noise, order)
+        return y
 
     @staticmethod
     def backward(ctx, grad):
         scale, causal, order = ctx.settings
         grad = _meant(grad, order)
-        q, key, v, mask, noise = ctx.saved
+        q, key, v, mask, noise, kept = ctx.saved
         if mode.enabled:
             return _composed(grad, q, key, v, mask, scale, causal, noise)
         mask_grad = ctx.edges[3] is not None
         orders = tuple([_order(x._a) for x in (q, key, v)])
         out = _meant(wrap(ctx.output._a), order)
-        results = AttentionBackward.apply(grad, q, key, v, out, mask, scale, causal, noise, orders, mask_grad)
+        results = AttentionBackward.apply(grad, q, key, v, out, kept, mask, scale, causal, noise, orders, mask_grad)
         return (*(_meant(g, o) for g, o in zip(results, orders, strict=False)), *results[3:])
 
 
@@ -134,10 +136,10 @@ class AttentionBackward(Op):
     """The gradients of :class:`Attention` in one kernel, where they are not to be differentiated again"""
 
     @staticmethod
-    def forward(ctx, grad, q, key, v, out, mask, scale, causal, noise, orders, mask_grad):
+    def forward(ctx, grad, q, key, v, out, kept, mask, scale, causal, noise, orders, mask_grad):
         arrays = [x._a for x in (grad, q, key, v, out)]
         mask = None if mask is None else mask._a
-        found = k.attention_backward(*arrays, mask, scale, causal, noise, orders, mask_grad)
+        found = k.attention_backward(*arrays, kept, mask, scale, causal, noise, orders, mask_grad)
         return found if mask_grad else found[:3]
 
 

@@ -2,7 +2,7 @@
 
 Products write to and read from parts of larger arrays, so nothing is copied per block. In the backward pass the weights are a
 transposed left factor, which is slow where rows begin a multiple of 1 KB apart (see matmul.py): rows of such a length get a
-gap of 16 scores of −inf, whose weights are 0 and which no product looks at. A mask and what else is done to a block of scores
+gap of 16 scores of −inf, whose weights are 0 and which no product looks at (kept weights have it, too). A mask and what else is done to a block of scores
 is NumPy's, in place and in the cache: oneDNN's products can do it too, but not faster, and with most masks by a plain loop.
 """
 
@@ -17,6 +17,7 @@ from lamina.engine.door import fast
 from lamina.engine.memory import empty
 from lamina.engine.reference import attention as reference
 from lamina.engine.reference.attention import (
+    KEPT,
     Index,
     add_to_mask,
     additive,
@@ -122,39 +123,44 @@ def _lost_to_zero(a: ndarray, lost: Any) -> None:
 
 @fast(min_size=256)
 def attention(
-    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: Ints
+    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: Ints, keep: bool = False
 ) -> Any:
     if not _takes(scale, q, k, v):
         return NotImplemented
     try:
-        out, y = _forward(q, k, v, mask, scale, causal, noise, order)
+        out, kept = _forward(q, k, v, mask, scale, causal, noise, order, keep)
     except _Declined:
         return NotImplemented
     if np.isnan(np.minimum.reduce(out, axis=None)):  # oneDNN's softmax has its own idea of rows with NaN or inf
-        return reference.attention(q, k, v, mask, scale, causal, noise, order)
-    return out
+        return reference.attention(q, k, v, mask, scale, causal, noise, order, keep)
+    return out, kept
 
 
 def _forward(
-    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: Ints
-) -> tuple[ndarray, ndarray]:
+    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: Ints, keep: bool
+) -> tuple[ndarray, list[ndarray] | None]:
     (n, heads, rows), keys = q.shape[:3], k.shape[2]
     out, y = ordered((n, heads, rows, v.shape[3]), order, empty, F32)
     mask, lost = _without_lost_rows(additive(mask, F32))
     draw = None if noise is None else noise.start()
     q, k, v = _scaled(q, scale), _usable(k).swapaxes(-1, -2), _usable(v)
     parts = list(blocks(n, heads, rows, keys, causal, noise is None))
-    room = _room(parts[0], keys)
+    kept: list[ndarray] | None = [] if keep and n * heads * rows * keys <= KEPT else None
+    room = _room(parts[0], keys) if kept is None else None
     for index in parts:
         end = extent(index[2], keys, causal)
-        scores = _within(room, index, end)
-        _scores(q, k, mask, causal, index, end, scores)
-        _run(_softmax[scores.size // end, end], scores, scores)
+        width = end if kept is None else _with_gap(end)
+        scores = _within(room, index, width)
+        weights = _weights(q, k, mask, causal, index, end, scores, scores)
+        if kept is not None:
+            kept.append(weights)
+            _lost_to_zero(weights, None if lost is None else part(lost, index, 1))
         if draw is not None:
-            scores *= draw((*scores.shape[:3], keys))[..., :end]
-        _multiply(scores, v[index[0], index[1], :end], y[index])
+            noise_ = draw((*scores.shape[:3], keys))[..., :end]
+            weights = np.multiply(weights, noise_, out=weights if kept is None else None)
+        _multiply(weights, v[index[0], index[1], :end], y[index])
     _lost_to_zero(y, lost)
-    return out, y
+    return out, kept
 
 
 def _room(first: Index, keys: int) -> ndarray:
@@ -166,49 +172,62 @@ def _sizes(index: Index) -> Ints:
     return tuple([cut.stop - cut.start for cut in index])
 
 
-def _within(room: ndarray, index: Index, width: int) -> ndarray:
-    """An array for the scores of a block in memory made for all blocks."""
+def _within(room: ndarray | None, index: Index, width: int) -> ndarray:
+    """An array for the scores of a block, in memory made for all blocks if there is any."""
     shape = (*_sizes(index), width)
-    return room[: prod(shape)].reshape(shape)
+    return empty(shape) if room is None else room[: prod(shape)].reshape(shape)
 
 
-def _scores(q: ndarray, k: ndarray, mask: Any, causal: bool, index: Index, end: int, scores: ndarray) -> None:
-    """Write q·kᵀ + mask for a block; ``k`` is transposed already."""
-    _multiply(q[index], k[index[0], index[1], :, :end], scores)
+def _with_gap(width: int) -> int:
+    """The length of rows of scores of which products have the transposed."""
+    return width if 4 * width % AWKWARD else width + GAP
+
+
+def _weights(
+    q: ndarray, k: ndarray, mask: Any, causal: bool, index: Index, end: int, scores: ndarray, weights: ndarray
+) -> ndarray:
+    """``weights`` = softmax(q·kᵀ + mask) for a block, and ``scores`` on the way; ``k`` is transposed already.
+
+    What is returned leaves out the gap at the end of the rows, if there is one.
+    """
+    width, inner = scores.shape[-1], scores[..., :end]
+    _multiply(q[index], k[index[0], index[1], :, :end], inner)
     if mask is not None:
-        scores += part(mask, index, end)
+        inner += part(mask, index, end)
     if causal:
-        hide_future(scores, index[2].start)
+        hide_future(inner, index[2].start)
+    if end < width:
+        scores[..., end:] = -np.inf
+    _run(_softmax[scores.size // width, width], scores, weights)
+    return weights[..., :end]
 
 
 @fast(min_size=256)
 def attention_backward(
-    grad: ndarray, q: ndarray, k: ndarray, v: ndarray, out: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any,
-    orders: tuple, mask_grad: bool,
+    grad: ndarray, q: ndarray, k: ndarray, v: ndarray, out: ndarray, kept: Any, mask: ndarray | None, scale: float, causal: bool,
+    noise: Any, orders: tuple, mask_grad: bool,
 ) -> Any:  # fmt: skip
     if not _takes(scale, q, k, v, grad) or np.isnan(np.minimum.reduce(out, axis=None)):
         return NotImplemented
     try:
-        found = _backward(grad, q, k, v, out, mask, scale, causal, noise, orders, mask_grad)
+        found = _backward(grad, q, k, v, out, kept, mask, scale, causal, noise, orders, mask_grad)
     except _Declined:
         return NotImplemented
     if np.isnan(np.minimum.reduce(found[0], axis=None)):
-        return reference.attention_backward(grad, q, k, v, out, mask, scale, causal, noise, orders, mask_grad)
+        return reference.attention_backward(grad, q, k, v, out, kept, mask, scale, causal, noise, orders, mask_grad)
     return found
 
 
 def _backward(
-    grad: ndarray, q: ndarray, k: ndarray, v: ndarray, out: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any,
-    orders: tuple, mask_grad: bool,
+    grad: ndarray, q: ndarray, k: ndarray, v: ndarray, out: ndarray, kept: Any, mask: ndarray | None, scale: float, causal: bool,
+    noise: Any, orders: tuple, mask_grad: bool,
 ) -> tuple[ndarray, ndarray, ndarray, Any]:  # fmt: skip
     (n, heads, rows), keys = q.shape[:3], k.shape[2]
     (gq, q_view), (gk, k_view), (gv, v_view) = (
         ordered(a.shape, order, empty, F32) for a, order in zip((q, k, v), orders, strict=True)
     )
-    gk[...] = 0
-    gv[...] = 0
-    mask, lost = _without_lost_rows(additive(mask, F32))
-    gm = np.zeros(mask.shape, F32) if mask_grad else None
+    gm = np.zeros(mask.shape, F32) if mask_grad and mask is not None else None
+    mask, lost = _without_lost_rows(additive(mask, F32)) if kept is None else (None, None)
     draw = None if noise is None else noise.start()
     q, k, v, grad = _scaled(q, scale), _usable(k), _usable(v), _usable(grad)
     if lost is not None:
@@ -216,30 +235,28 @@ def _backward(
     sums = np.vecdot(grad, out)[..., None]
     k_flipped, v_flipped = k.swapaxes(-1, -2), v.swapaxes(-1, -2)
     parts = list(blocks(n, heads, rows, keys, causal, noise is None))
-    rooms = [_room(parts[0], keys) for _ in range(2 if noise is None else 3)]
-    for index in parts:
-        end = extent(index[2], keys, causal)
-        width = end + GAP if 4 * end % AWKWARD == 0 else end
-        a, w = (_within(room, index, width) for room in rooms[:2])
-        inner, weights = a[..., :end], w[..., :end]
+    room, more, noisy_room = (_room(parts[0], keys) if wanted else None for wanted in (True, kept is None, noise is not None))
+    for i, index in enumerate(parts):
+        end, later = extent(index[2], keys, causal), index[2].start > 0
+        width = _with_gap(end)
         seen = index[0], index[1], slice(0, end)
-        g, flat = grad[index], w.size // width
-        _scores(q, k_flipped, mask, causal, index, end, inner)
-        a[..., end:] = -np.inf
-        _run(_softmax[flat, width], a, w)
-        if draw is None:
-            _multiply(weights.swapaxes(-1, -2), g, v_view[seen], add=True)
-            _multiply(g, v_flipped[index[0], index[1], :, :end], inner)
-        else:
-            z = draw((*w.shape[:3], keys))[..., :end]
-            noisy = np.multiply(weights, z, out=_within(rooms[2], index, width)[..., :end])
-            _multiply(noisy.swapaxes(-1, -2), g, v_view[seen], add=True)
-            _multiply(g, v_flipped[index[0], index[1], :, :end], inner)
+        g, d = grad[index], _within(room, index, width)
+        inner, flat = d[..., :end], d.size // width
+        weights = kept[i] if kept else _weights(q, k_flipped, mask, causal, index, end, d, _within(more, index, width))
+        noisy = weights
+        if draw is not None:
+            z = draw((*d.shape[:3], keys))[..., :end]
+            noisy = np.multiply(weights, z, out=_within(noisy_room, index, width)[..., :end])
+        _multiply(noisy.swapaxes(-1, -2), g, v_view[seen], add=later)
+        _multiply(g, v_flipped[index[0], index[1], :, :end], inner)
+        if draw is not None:
             inner *= z
-        _run(_to_scores[flat, width], a, np.ascontiguousarray(sums[index]), w, w)
-        _multiply(weights, k[seen], q_view[index])
-        _multiply(weights.swapaxes(-1, -2), q[index], k_view[seen], add=True)
+        _run(_to_scores[flat, width], d, np.ascontiguousarray(sums[index]), weights, d)
+        _multiply(inner, k[seen], q_view[index])
+        _multiply(inner.swapaxes(-1, -2), q[index], k_view[seen], add=later)
+        if not later and end < keys:  # later rows look at these, and add to them
+            k_view[index[0], index[1], end:] = v_view[index[0], index[1], end:] = 0
         if gm is not None:
-            add_to_mask(part(gm, index, end), weights)
+            add_to_mask(part(gm, index, end), inner)
     gq *= F32.type(scale)
     return gq, gk, gv, gm

@@ -27,6 +27,7 @@ _total: Any = np.add.reduce
 
 BLOCK = 1 << 19  # scores in a block: two such blocks fit into the caches of most processors
 ROWS = 64  # rows that a block has at least (if there are as many), lest products become too flat to be fast
+KEPT = 1 << 18  # scores up to which the weights are kept for the backward pass, which then need not compute them again
 STEP = 128  # with a causal mask, how many rows a block has at most, and in multiples of what hidden keys are left out
 
 
@@ -108,29 +109,35 @@ def _weights(q: ndarray, k: ndarray, mask: Any, causal: bool, index: Index, keys
 
 
 def attention(
-    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: tuple[int, ...]
-) -> ndarray:
-    """softmax(scale·q·kᵀ + mask)·v, with axes that lie in memory in ``order``.
+    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: tuple[int, ...],
+    keep: bool = False,
+) -> tuple[ndarray, Any]:  # fmt: skip
+    """softmax(scale·q·kᵀ + mask)·v, with axes that lie in memory in ``order``, and the weights if there are few.
 
     ``mask`` (N or 1, H or 1, L or 1, S or 1) is boolean, true where a row may look, or is added; ``causal`` lets row i look at
     keys up to i. ``noise``, if given, multiplies the weights: ``noise.start()`` is a function that gives it block by block.
+    The weights, without noise, are a list of blocks, or ``None`` if there are many or ``keep`` does not ask for them.
     """
     if q.dtype is F16:
         single = q.astype(F32), k.astype(F32), v.astype(F32)
-        return attention(*single, mask, scale, causal, noise, order).astype(F16)
+        y, kept = attention(*single, mask, scale, causal, noise, order, keep)
+        return y.astype(F16), kept
     (n, heads, rows), keys = q.shape[:3], k.shape[2]
     out, y = ordered((n, heads, rows, v.shape[3]), order, np.empty if keys else np.zeros, q.dtype)
     if not keys or not out.size:
-        return out
+        return out, None
     mask, draw = additive(mask, q.dtype), None if noise is None else noise.start()
     q = q * q.dtype.type(scale)
+    kept: Any = [] if keep and n * heads * rows * keys <= KEPT else None
     for index in blocks(n, heads, rows, keys, causal, noise is None):
         end = extent(index[2], keys, causal)
         w = _weights(q, k, mask, causal, index, end)
+        if kept is not None:
+            kept.append(w)
         if draw is not None:
-            w *= _drawn(draw, w, keys)
+            w = w * _drawn(draw, w, keys)
         y[index] = product(w, v[index[0], index[1], :end])
-    return out
+    return out, kept
 
 
 def _drawn(draw: Draw, w: ndarray, keys: int) -> ndarray:
@@ -139,8 +146,8 @@ def _drawn(draw: Draw, w: ndarray, keys: int) -> ndarray:
 
 
 def attention_backward(
-    grad: ndarray, q: ndarray, k: ndarray, v: ndarray, out: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any,
-    orders: tuple, mask_grad: bool,
+    grad: ndarray, q: ndarray, k: ndarray, v: ndarray, out: ndarray, kept: Any, mask: ndarray | None, scale: float, causal: bool,
+    noise: Any, orders: tuple, mask_grad: bool,
 ) -> tuple[ndarray, ndarray, ndarray, Any]:  # fmt: skip
     """The gradients of :func:`attention` with respect to q, k, v, each lying in memory in its one of ``orders``, and to the mask.
 
@@ -148,7 +155,7 @@ def attention_backward(
     """
     if q.dtype is F16:
         grad, q, k, v, out = (a.astype(F32) for a in (grad, q, k, v, out))
-        gq, gk, gv, gm = attention_backward(grad, q, k, v, out, mask, scale, causal, noise, orders, mask_grad)
+        gq, gk, gv, gm = attention_backward(grad, q, k, v, out, kept, mask, scale, causal, noise, orders, mask_grad)
         return gq.astype(F16), gk.astype(F16), gv.astype(F16), gm
     (n, heads, rows), keys = q.shape[:3], k.shape[2]
     (gq, q_view), (gk, k_view), (gv, v_view) = (
@@ -160,10 +167,10 @@ def attention_backward(
         return gq, gk, gv, gm
     q = q * q.dtype.type(scale)
     sums = np.vecdot(grad, out)[..., None]
-    for index in blocks(n, heads, rows, keys, causal, noise is None):
+    for i, index in enumerate(blocks(n, heads, rows, keys, causal, noise is None)):
         end = extent(index[2], keys, causal)
         seen = index[0], index[1], slice(0, end)
-        g, w = grad[index], _weights(q, k, mask, causal, index, end)
+        g, w = grad[index], _weights(q, k, mask, causal, index, end) if kept is None else kept[i]
         d = product(g, v[seen].swapaxes(-1, -2))
         noisy = w
         if draw is not None:
