@@ -2,8 +2,9 @@
 
 Products write to and read from parts of larger arrays, so nothing is copied per block. In the backward pass the weights are a
 transposed left factor, which is slow where rows begin a multiple of 1 KB apart (see matmul.py): rows of such a length get a
-gap of 16 scores of −inf, whose weights are 0 and which no product looks at (kept weights have it, too). A mask and what else is done to a block of scores
-is NumPy's, in place and in the cache: oneDNN's products can do it too, but not faster, and with most masks by a plain loop.
+gap of 16 scores of −inf, whose weights are 0 and which no product looks at (kept weights have it, too). A mask and what else is
+done to a block of scores is NumPy's, in place and in the cache: oneDNN's products can do it too, but not faster, and with most
+masks by a plain loop.
 """
 
 from __future__ import annotations
@@ -123,8 +124,9 @@ def _lost_to_zero(a: ndarray, lost: Any) -> None:
 
 @fast(min_size=256)
 def attention(
-    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: Ints, keep: bool = False
-) -> Any:
+    q: ndarray, k: ndarray, v: ndarray, mask: ndarray | None, scale: float, causal: bool, noise: Any, order: Ints,
+    keep: bool = False,
+) -> Any:  # fmt: skip
     if not _takes(scale, q, k, v):
         return NotImplemented
     try:

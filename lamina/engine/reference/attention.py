@@ -120,8 +120,8 @@ def attention(
     """
     if q.dtype is F16:
         single = q.astype(F32), k.astype(F32), v.astype(F32)
-        y, kept = attention(*single, mask, scale, causal, noise, order, keep)
-        return y.astype(F16), kept
+        single_out, weights = attention(*single, mask, scale, causal, noise, order, keep)
+        return single_out.astype(F16), weights
     (n, heads, rows), keys = q.shape[:3], k.shape[2]
     out, y = ordered((n, heads, rows, v.shape[3]), order, np.empty if keys else np.zeros, q.dtype)
     if not keys or not out.size:
