@@ -338,3 +338,71 @@ def test_any_row_of_layers(kinds, channels, batch):
         x, other = nn.functional.pad(x, [4] * 4), nn.functional.pad(other, [4] * 4)
         compiled(x)
         close(compiled(other), net(other), 1e-5)
+
+
+class Viewed(nn.Module):
+    """Parts of a linear layer's result, by other names for its memory, each read by others."""
+
+    def forward(self, x):
+        a, b, c = x.unflatten(-1, (3, 4)).unbind(-2)
+        return (a.transpose(1, 2) + b.transpose(1, 2)).transpose(1, 2) + c
+
+
+def encoder(**settings) -> nn.Module:
+    lamina.manual_seed(1)
+    layer = nn.TransformerEncoderLayer(24, 3, 40, dropout=0.0, batch_first=True, **settings)
+    return nn.TransformerEncoder(layer, 3, nn.LayerNorm(24), enable_nested_tensor=False).eval()
+
+
+SEQUENCES = {
+    "after": lambda: encoder(),
+    "before, gelu": lambda: encoder(norm_first=True, activation="gelu"),
+    "without bias": lambda: encoder(bias=False),
+    "norm of two dimensions": lambda: network(
+        nn.LayerNorm((7, 24)), nn.Linear(24, 24), nn.LayerNorm(24, elementwise_affine=False),
+    ),
+    "views": lambda: network(nn.LayerNorm(24), nn.Linear(24, 12), Viewed(), nn.Linear(4, 24)),
+    "last word": lambda: network(nn.LayerNorm(24), nn.Linear(24, 24), First(), nn.Linear(24, 5)),
+    "a part of memory is returned": lambda: network(nn.LayerNorm(24), nn.Linear(24, 24), First(), nn.Unflatten(1, (4, 6))),
+}  # fmt: skip
+
+
+class First(nn.Module):
+    def forward(self, x):
+        return x.select(1, 0)
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("batch", [1, 2, 9])
+def test_a_sequence_in_a_chain(name, batch):
+    net = SEQUENCES[name]()
+    compiled = lamina.compile(net)
+    with lamina.no_grad():
+        for seed in (1, 2, 3):
+            lamina.manual_seed(seed)
+            x = lamina.randn(batch, 7, 24)
+            close(compiled(x), net(x), 1e-5)
+            close(compiled(x * 50), net(x * 50), 1e-5)
+        assert used(compiled)
+        for bad in (float("nan"), float("inf"), 1e30):
+            y = x.clone()
+            y[-1, 3, 5] = bad
+            close(compiled(y), net(y), 1e-5)
+        for p in net.parameters():
+            p.mul_(1.25)
+        close(compiled(x), net(x), 1e-5)
+        result = compiled(x)
+        kept = result.clone()
+        compiled(x * 2)
+        assert lamina.equal(result, kept)
+
+
+def test_a_mask_is_kept_out_of_a_chain():
+    net = encoder()
+    mask = nn.Transformer.generate_square_subsequent_mask(7)
+    compiled = lamina.compile(lambda x: net(x, mask=mask, is_causal=True))
+    with lamina.no_grad():
+        for seed in (1, 2):
+            lamina.manual_seed(seed)
+            x = lamina.randn(2, 7, 24)
+            close(compiled(x), net(x, mask=mask, is_causal=True), 1e-5)

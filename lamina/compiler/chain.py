@@ -359,7 +359,7 @@ def _contiguous(chained: Chained, node: Node) -> Slot:
     return chained.chain.flat(chained.slot(x), x.array.shape)
 
 
-_SAID: dict[Any, Callable[[Chained, Node], Slot]] = {
+_SAID: dict[Any, Callable[[Chained, Node], Slot | list[Slot]]] = {
     "fused": _fused, conv.Convolution: _convolution, conv.ConvolutionBackwardInput: _convolution, linalg.Linear: _linear,
     pools.MaxPool: _max_pool, pools.AvgPool: _avg_pool, pools.AdaptiveAvgPool: _adaptive_avg_pool,
     pointwise.Add: _add, join.Cat: _cat, **dict.fromkeys(_ACTIVATIONS, _activate), kernels.contiguous: _contiguous,

@@ -62,7 +62,7 @@ class Slot:
         self.shape, self.desc, self.number = shape, desc, number
         self.root: Slot = self if root is None else root.root  # whose memory it is
         self.place: int | None = None  # in the chain's block of memory; None: outside of it
-        self.offset = offset if root is None else root.offset + offset  # bytes from where the root's memory begins
+        self.offset: int = offset if root is None else root.offset + offset  # bytes from where the root's memory begins
         self.size = -(-desc.nbytes // 64) * 64
 
     @property
