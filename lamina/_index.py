@@ -126,7 +126,6 @@ FAST = {
     "pooling": "avg_pool avg_pool_backward max_pool max_pool_backward max_pool_taps",
     "resample": "resample resample_backward",
     "rnn": "rnn_layer rnn_layer_backward",
-    "scans": "cumsum",
     "slices": "all amax amin any argmax argmin argsort kth_index logsumexp median_index prod sort var_mean",
     "softmax": "log_softmax log_softmax_backward softmax softmax_backward",
 }

@@ -17,7 +17,7 @@ from lamina.engine.reference.piecewise import clip as cut
 
 from . import abi, threads
 from .core import F32, Plan, dense, is_channels_last, is_dense, like, plain_desc, plan, plans, primitive
-from .eltwise import _P0, _P1, _P2, _chain, _flat, _leaky, _masked, _one, above, has_nan, horner, in_blocks
+from .eltwise import _P0, _P1, _P2, _chain, _flat, _leaky, _masked, _one, has_nan, horner, in_blocks
 from .parts import FLOATS, alike, select, share
 
 _ARRAY_OF = {i: abi.post_op_src(i) for i in range(16)}
@@ -208,8 +208,6 @@ def threshold_backward(grad: Any, x: Any, limit: float, value: float) -> Any:
     """0 where x ≤ limit, else grad."""
     if type(grad) is not np.ndarray or grad.dtype not in FLOATS or x.dtype != grad.dtype or x.shape != grad.shape:
         return NotImplemented
-    if grad.dtype is F32 and math.isfinite(limit):
-        return above(grad, x, float(limit))
     if not is_dense(x) or not alike(grad, x):
         return NotImplemented
     bound, zero = np.asarray(limit, x.dtype), np.zeros((), x.dtype)
