@@ -56,7 +56,7 @@ class Chained:
         """Add a step, if it can be one; ``after`` is the one that comes next."""
         self.after = after
         say = _SAID.get(node.kind if node.kind == "fused" else node.what)
-        if say is None and isinstance(node.what, type) and issubclass(node.what, ViewOp):
+        if say is None and _looks(node):
             say = _view
         if say is None or node.kind == "call" and node.settings["used"]:
             return False
@@ -117,13 +117,20 @@ class Chained:
         self.done.add(out.number)
         return other
 
-    def close(self) -> Node | None:
+    def close(self) -> list[Node]:
         """The stretch as one step of the program, if it is worth it."""
+        step = None if self._share() or len(self.nodes) < 2 or not self.outputs else self._closed()
+        return self.nodes if step is None else [step]
+
+    def _share(self) -> bool:
+        """Whether results are by their nature the memory of each other, or of an input: a chain's are not."""
         mine = {id(n) for n in self.nodes}
         made = [v for n in self.nodes for v in values_in(n.outputs)]
         self.outputs = [v for v in made if any(id(n) not in mine for n in self.readers.get(v.number, ()))]
-        if len(self.nodes) < 2 or not self.outputs:
-            return None
+        seen = [*self.inputs, *self.outputs]
+        return any(np.may_share_memory(v.array, w.array) for v in self.outputs for w in seen if w is not v)
+
+    def _closed(self) -> Node | None:
         try:
             for v in self.outputs:
                 self.chain.output(self.slots[v.number])
@@ -158,6 +165,11 @@ class Chained:
         return limit, run
 
 
+def _looks(node: Node) -> bool:
+    """Whether a step is another look at memory, and nothing else."""
+    return node.kind == "call" and isinstance(node.what, type) and issubclass(node.what, ViewOp)
+
+
 def _within(a: ndarray, limit: float) -> bool:
     """Whether all numbers are of at most this size; not so if one is NaN."""
     if a.size <= FEW and a.flags.c_contiguous:
@@ -177,8 +189,7 @@ def chains(nodes: list[Node], outputs: list[Value]) -> list[Node]:
 
     def close() -> None:
         nonlocal current
-        step = current.close()
-        result.extend(current.nodes if step is None else [step])
+        result.extend(current.close())
         current = Chained(readers)
 
     for node, after in zip(nodes, [*nodes, None][1:], strict=True):
