@@ -200,57 +200,19 @@ def seen(op: Any, x: Any, array: ndarray, arguments: tuple) -> Any:
     return t
 
 
-def total(op: type[Op], kernel: Kernel, function: Callable[..., Any]) -> Any:
-    """The lane of a sum or mean, ``x.sum()`` or ``x.sum(dim, keepdim)`` with one dimension; ``function`` takes the others."""
-    reference = kernel.reference
+def reduction(
+    kernel: Kernel, function: Callable[..., Any], along: Callable[[int], Any] | None, op: type[Op] | None = None,
+    differs: bool = False, kinds: str = "f",
+) -> Any:  # fmt: skip
+    """The lane of a reduction, ``x.sum()`` or ``x.sum(dim, keepdim)`` with one dimension; ``function`` takes the others.
 
-    @functools.wraps(function)
-    def whole(input: Any, dim: Any = None, keepdim: Any = False, **others: Any) -> Any:
-        if others or not isinstance(input, Variable):
-            if dim is not None:
-                others["dim"] = dim
-            if keepdim is not False:
-                others["keepdim"] = keepdim
-            return function(input, **others)
-        a = input._a
-        dtype, axes = a.dtype, None
-        if (dtype is not F32 and dtype is not F64) or a.size >= kernel.min_size or detours:
-            return function(input, dim, keepdim)
-        if dim is not None:
-            n = a.ndim
-            if type(dim) is not int or not -n <= dim < n:
-                return function(input, dim, keepdim)
-            axes = (dim % n,)
-        elif keepdim:
-            return function(input, dim, keepdim)
-        try:
-            c = _run(reference, a, axes, keepdim)
-        except RuntimeError:
-            return function(input, dim, keepdim)
-        kernel.reference_calls += 1
-        t = _new(graph._Tensor)
-        t._a = c = c if type(c) is ndarray else asarray(c)
-        if c.ndim > 1 and not c.flags.c_contiguous:
-            t._hidden = True
-        if (input._requires if input._base is None else wants(input)) and mode.enabled:
-            node: Any = op()
-            node.shape = a.shape
-            if axes is not None:
-                node.axes, node.keepdim, node.label = axes, keepdim, f"{op.__name__}Backward1"
-            node.edges = ((input._node or input, input._index, node.shape, dtype),)
-            node.sequence = next(_sequence)
-            t._node = node
-            t._requires = True
-        return t
-
-    return whole
-
-
-def bare(kernel: Kernel, function: Callable[..., Any], along: Any = None, differs: bool = False, kinds: str = "fi") -> Any:
-    """The lane of a reduction that leaves no node: ``x.argmax()``, or ``x.argmax(dim)`` if ``along`` makes the kernel's
-    argument of an axis. ``differs``: where a node is to be left, ``function`` does it. ``kinds``: those of the dtypes.
+    Args:
+        along: what makes the kernel's argument of an axis; none where the function takes no dimension in the same way.
+        op: the operation that it leaves as a node, which takes empty tensors as well; without one it leaves none.
+        differs: whether a node is to be left all the same, which ``function`` does.
+        kinds: those of the dtypes.
     """
-    reference = kernel.reference
+    reference, leaves = kernel.reference, op is not None or differs
     dtypes = [d for d in (F32, F64, I64, np.dtype(np.bool_)) if d.kind in kinds]
 
     @functools.wraps(function)
@@ -262,7 +224,8 @@ def bare(kernel: Kernel, function: Callable[..., Any], along: Any = None, differ
                 others["keepdim"] = keepdim
             return function(input, **others)
         a, axes = input._a, None
-        if a.dtype not in dtypes or not a.size or a.size >= kernel.min_size or detours:
+        size = a.size
+        if a.dtype not in dtypes or size >= kernel.min_size or detours or not size and op is None:
             return function(input, dim, keepdim)
         if dim is not None:
             n = a.ndim
@@ -271,7 +234,8 @@ def bare(kernel: Kernel, function: Callable[..., Any], along: Any = None, differ
             axes = along(dim % n)
         elif keepdim:
             return function(input, dim, keepdim)
-        if differs and mode.enabled and (input._requires if input._base is None else wants(input)):
+        tracked = leaves and (input._requires if input._base is None else wants(input)) and mode.enabled
+        if tracked and op is None:
             return function(input, dim, keepdim)
         try:
             c = _run(reference, a, axes, keepdim)
@@ -282,9 +246,23 @@ def bare(kernel: Kernel, function: Callable[..., Any], along: Any = None, differ
         t._a = c = c if type(c) is ndarray else asarray(c)
         if c.ndim > 1 and not c.flags.c_contiguous:
             t._hidden = True
+        if tracked and op is not None:
+            node: Any = op()
+            node.shape = a.shape
+            if axes is not None:
+                node.axes, node.keepdim, node.label = axes, keepdim, f"{op.__name__}Backward1"
+            node.edges = ((input._node or input, input._index, node.shape, a.dtype),)
+            node.sequence = next(_sequence)
+            t._node = node
+            t._requires = True
         return t
 
     return whole
+
+
+def alone(axis: int) -> tuple[int]:
+    """An axis as a kernel of several takes it."""
+    return (axis,)
 
 
 def operator(op: Any, otherwise: Callable[..., Any]) -> Any:

@@ -282,14 +282,14 @@ def equal(input: Any, other: Any) -> bool:
     return x.shape == y.shape and bool(np.equal(x, y).all())
 
 
-def _alone(axis: int) -> tuple[int]:
-    return (axis,)
-
-
-max, min = express.bare(k.amax, max, differs=True), express.bare(k.amin, min, differs=True)  # noqa: A001
-amax, amin = express.bare(k.amax, amax, _alone, differs=True), express.bare(k.amin, amin, _alone, differs=True)
-argmax, argmin = express.bare(k.argmax, argmax, int), express.bare(k.argmin, argmin, int)
-any, all = express.bare(k.any, any, _alone, kinds="b"), express.bare(k.all, all, _alone, kinds="b")  # noqa: A001
+max, min = (  # noqa: A001
+    express.reduction(kernel, f, None, differs=True, kinds="fi") for kernel, f in ((k.amax, max), (k.amin, min))
+)
+amax, amin = (
+    express.reduction(kernel, f, express.alone, differs=True, kinds="fi") for kernel, f in ((k.amax, amax), (k.amin, amin))
+)
+argmax, argmin = (express.reduction(kernel, f, int, kinds="fi") for kernel, f in ((k.argmax, argmax), (k.argmin, argmin)))
+any, all = (express.reduction(kernel, f, express.alone, kinds="b") for kernel, f in ((k.any, any), (k.all, all)))  # noqa: A001
 
 FUNCTIONS = (
     "max", "min", "amax", "amin", "aminmax", "argmax", "argmin", "any", "all", "count_nonzero", "isclose", "allclose", "equal",

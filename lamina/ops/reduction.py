@@ -188,7 +188,7 @@ def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
     return r if out is None else store(out, r)
 
 
-sum = express.total(Sum, k.sum, sum)  # noqa: A001
+sum = express.reduction(k.sum, sum, express.alone, Sum)  # noqa: A001
 
 
 class Nansum(Op):
@@ -242,7 +242,7 @@ def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return r if out is None else store(out, r)
 
 
-mean = express.total(Mean, k.mean, mean)
+mean = express.reduction(k.mean, mean, express.alone, Mean)
 
 
 @numpy_names
