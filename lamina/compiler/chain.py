@@ -1,9 +1,8 @@
 """Chains: stretches of a program without gradients that the engine takes as one call.
 
-Convolutions, transposed ones too, with what follows them (batch norm, addition, activations, pooling, concatenation, linear
-layers) are said to the engine step by
-step (``engine/onednn/chain.py``). The chain is kept together with its weights, folded and in the layouts that the engine wants,
-while their counts of writes stay what they are.
+Convolutions, transposed ones too, linear layers and layer norms, with what follows them (batch norm, addition, activations,
+pooling, concatenation, attention, views) are said to the engine step by step (``engine/onednn/chain.py``). The chain is kept
+together with its weights, folded and in the layouts that the engine wants, while their counts of writes stay what they are.
 
 The engine's quickest relu and maxima lose NaN. Nothing can become NaN while the inputs keep within a bound that follows from
 the weights; that is looked at in every call, and for other numbers the steps run one by one, as they do while somebody

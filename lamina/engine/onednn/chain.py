@@ -266,10 +266,7 @@ class Chain:
     def _growth(
         self, x: Slot, w: ndarray, bias: ndarray | None, activation: Activation | None, added: Slot | None = None
     ) -> Growth:
-        """The bound of what is computed from the next weight: the largest input times the sums of the weights' sizes.
-
-        For numbers that might grow too large the step is :class:`Unfit`: the next chain begins there, and looks at them.
-        """
+        """The bound of what is computed from the next weight: the largest input times the sums of the weights' sizes."""
         weight = len(self.weights)
 
         def bound(bounds: list[float], sizes: list[float]) -> float:
@@ -281,9 +278,13 @@ class Chain:
             return _activated(activation, largest)
 
         self.coming = [_size(a) for a in (w, bias) if a is not None]
-        if not bound(self.bounds, self.sizes + self.coming) < LARGEST * SPARE:
+        return self._bounded(bound)
+
+    def _bounded(self, growth: Growth) -> Growth:
+        """The growth, unless numbers might grow too large by it: then the next chain begins there, and looks at them."""
+        if not growth(self.bounds, self.sizes + self.coming) < LARGEST * SPARE:
             raise Unfit
-        return bound
+        return growth
 
     def transposed(
         self, x: Slot, w: ndarray, bias: ndarray | None, size: Ints, settings: Settings, activation: Activation | None
@@ -359,15 +360,14 @@ class Chain:
             times = sizes[first] if scale is not None else 1.0
             return largest * times + (sizes[first + (scale is not None)] if shift is not None else 0.0)
 
-        if not bound(self.bounds, self.sizes + self.coming) < LARGEST * SPARE:
-            raise Unfit
+        growth = self._bounded(bound)
         with threads.for_work(PASS * prod(x.shape)):
             pd = primitive("layer_normalization_forward", abi.FORWARD_INFERENCE, flat, flat, plain_desc((rows,)), eps, flags)
             if pd is None:
                 raise Unfit
             source = self.flat(x, (rows, n))
             numbers = [self._weight(lambda a: plain_desc((n,)), plain_desc((n,))) for _ in parameters]
-            y = self._slot((rows, n), flat, bound)
+            y = self._slot((rows, n), flat, growth)
             kinds = [k for k, a in ((abi.SCALE, scale), (abi.SHIFT, shift)) if a is not None]
             self._step(pd, (abi.SRC, source), *zip(kinds, numbers, strict=True), (abi.DST, y))
         return self._slot(x.shape, plain_desc(x.shape), _as(y), y)
@@ -384,13 +384,12 @@ class Chain:
         def product(bounds: list[float], _: Any) -> float:
             return bounds[one] * bounds[other] * size
 
-        if not product(self.bounds, None) < LARGEST * SPARE:
-            raise Unfit
+        growth = self._bounded(product)
         made = tuple(shape[i] for i in order)
         strides = core.c_strides(made)
         d, lies = plain_desc(scores), core.strided_desc(shape, [strides[order.index(i)] for i in range(4)])
         with threads.for_work(prod(scores) * (width + v.shape[3])):
-            s = self._slot(scores, d, product)
+            s = self._slot(scores, d, growth)
             self._step(
                 primitive("matmul", q.desc, k.desc, None, d, attr=core.attributes(("eltwise", abi.LINEAR, scale, 0.0))),
                 (abi.SRC, q), (abi.WEIGHTS, k), (abi.DST, s),
@@ -419,17 +418,19 @@ class Chain:
     def activate(self, x: Slot, activation: Activation) -> Slot:
         """activation(x)"""
         number = x.number
+        growth = self._bounded(lambda bounds, _: _activated(activation, bounds[number]))
         with threads.for_work(PASS * prod(x.shape)):
-            y = self._slot(x.shape, x.desc, lambda bounds, _: _activated(activation, bounds[number]))
+            y = self._slot(x.shape, x.desc, growth)
             self._step(_applied(activation, x.desc), (abi.SRC, x), (abi.DST, y))
         return y
 
     def add(self, x: Slot, y: Slot, activation: Activation | None = None) -> Slot:
         """activation(x + y), of one shape"""
         one, other = x.number, y.number
+        growth = self._bounded(lambda bounds, _: _activated(activation, bounds[one] + bounds[other]))
         y = self._lying(y, x.desc)
         with threads.for_work(PASS * prod(x.shape)):
-            z = self._slot(x.shape, x.desc, lambda bounds, _: _activated(activation, bounds[one] + bounds[other]))
+            z = self._slot(x.shape, x.desc, growth)
             pd = primitive("binary", abi.ADD, x.desc, x.desc, x.desc, attr=core.attributes(*_after(activation)))
             self._step(pd, (abi.SRC, x), (abi.SRC_1, y), (abi.DST, z))
         return z

@@ -211,13 +211,13 @@ def relu(x: np.ndarray) -> Any:
 
 
 # GT is true of NaN
-above = _masked(lambda n, limit: _chain(n, abi.GT, limit, (abi.MUL, None), args=(_P0, abi.SRC, abi.DST)))
+_relu_backward = _masked(lambda n: _chain(n, abi.GT, 0.0, (abi.MUL, None), args=(_P0, abi.SRC, abi.DST)))
 
 
 @fast(min_size=10_000)
 def relu_backward(grad: np.ndarray, y: np.ndarray) -> Any:
     """grad where y > 0 or NaN, else 0."""
-    return above(grad, y, 0.0)
+    return _relu_backward(grad, y)
 
 
 _leaky = _one(lambda n, slope: _eltwise(n, abi.RELU, slope))
