@@ -149,6 +149,17 @@ def expression(text: str) -> Callable[..., Any]:
     return code
 
 
+def both_forms(name: str, *arguments: Any) -> list[Any]:
+    """What the kernel of this name gives in its reference form and in oneDNN's (or the first again, in a run forced to it)."""
+    from lamina.engine import engine, get_engine, kernels
+
+    results = []
+    for form in ("reference", "reference" if get_engine() == "reference" else "onednn"):
+        with engine(form):
+            results.append(getattr(kernels, name)(*arguments))
+    return results
+
+
 def at_once(work: Callable[[int], Any], count: int) -> None:
     """``work(0)``, ``work(1)``, ... in threads of their own; an error in one of them is raised here."""
     errors: list[BaseException] = []

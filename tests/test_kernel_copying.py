@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import both_forms
 
 import lamina
-from lamina.engine import engine, get_engine, kernels
 from lamina.engine.onednn import copying
 
 
@@ -23,11 +23,7 @@ def parts(request, monkeypatch):
 
 
 def compare(name, *arguments):
-    results = []
-    for form in ("reference", "reference" if get_engine() == "reference" else "onednn"):
-        with engine(form):
-            results.append(getattr(kernels, name)(*arguments))
-    defined, fast = results
+    defined, fast = both_forms(name, *arguments)
     assert fast.dtype == defined.dtype and fast.flags.writeable and not np.shares_memory(fast, arguments[0])
     np.testing.assert_array_equal(fast, defined)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import both_forms
 
 import lamina
 from lamina.engine import engine, get_engine, kernels
@@ -24,11 +25,7 @@ SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e30, -1e30, 1e-38, -1.0, 88.7, 1
 
 
 def compare(name, *arguments):
-    results = []
-    for form in ("reference", "reference" if get_engine() == "reference" else "onednn"):
-        with engine(form):
-            results.append(getattr(kernels, name)(*arguments))
-    defined, fast = map(np.asarray, results)
+    defined, fast = map(np.asarray, both_forms(name, *arguments))
     assert fast.dtype == defined.dtype and fast.shape == defined.shape
     if name in NEAR and fast.dtype == np.float32:
         np.testing.assert_allclose(fast, defined, rtol=5e-7, atol=1e-44)

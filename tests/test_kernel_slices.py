@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import both_forms
 
 import lamina
-from lamina.engine import engine, get_engine, kernels
 
 REDUCTIONS = {
     "amax": (), "amin": (), "any": (), "all": (), "prod": (None,), "logsumexp": (), "var_mean": (1.0,),
@@ -25,12 +25,8 @@ def two_threads():
 
 
 def compare(name, *arguments):
-    results = []
-    for form in ("reference", "reference" if get_engine() == "reference" else "onednn"):
-        with engine(form):
-            r = getattr(kernels, name)(*arguments)
-            results.append(r if isinstance(r, tuple) else (r,))
-    for defined, fast in zip(*results, strict=True):
+    results = both_forms(name, *arguments)
+    for defined, fast in zip(*(r if isinstance(r, tuple) else (r,) for r in results), strict=True):
         assert fast.dtype == defined.dtype and fast.shape == defined.shape
         np.testing.assert_allclose(fast, defined, rtol=2e-6, atol=1e-6)
 
