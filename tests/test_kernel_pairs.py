@@ -75,6 +75,16 @@ def test_threshold(arrays, limit, value):
     np.testing.assert_array_equal(*both(lambda: kernels.threshold_backward(*arrays, limit, value)))
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 5), st.sampled_from("fdlb"), st.booleans())
+def test_channel_shuffle(n, groups, members, width, kind, turned):
+    x = np.arange(n * groups * members * 2 * width).reshape(n, groups * members, 2, width).astype(kind)
+    x = np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1) if turned else x
+    theirs, ours = both(lambda: kernels.channel_shuffle(x, groups))
+    np.testing.assert_array_equal(theirs, ours)
+    assert ours.dtype == x.dtype and ours.flags.c_contiguous and not np.shares_memory(ours, x)
+
+
 @pytest.mark.parametrize("special", [(), (np.nan,), (np.inf,), (-np.inf, np.inf)])
 def test_masks_of_large_gradients(special):
     """A gradient that is infinite or NaN is no matter where it is cut off, wherever in the array that is."""

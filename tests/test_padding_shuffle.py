@@ -110,6 +110,13 @@ def test_shuffles_as_functions():
     assert lamina.equal(F.pixel_unshuffle(F.pixel_shuffle(y, 2), 2), y)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_shuffled_channels_are_a_copy(each_engine, groups):
+    x = lamina.arange(24.0).reshape(2, 4, 3)
+    F.channel_shuffle(x, groups).zero_()
+    assert lamina.equal(x, lamina.arange(24.0).reshape(2, 4, 3))
+
+
 @pytest.mark.parametrize("name", ["pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"])
 def test_shuffle_errors(name):
     x = np.ones((1, 8, 4, 4))

@@ -95,6 +95,15 @@ def roll(x: ndarray, shifts: Any, dims: Any) -> Any:
     return y
 
 
+@fast(min_size=16 * MANY)
+def channel_shuffle(x: ndarray, groups: int) -> Any:
+    """The channels of (N, C, *) read across the groups."""
+    if not x.size:
+        return NotImplemented
+    n, c, *rest = x.shape
+    return _copied(x.reshape(n, groups, c // groups, *rest).swapaxes(1, 2)).reshape(x.shape)
+
+
 @fast(min_size=MANY // 4)
 def tile(x: ndarray, repeats: tuple[int, ...]) -> Any:
     """x laid side by side along each axis."""

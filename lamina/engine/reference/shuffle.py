@@ -38,5 +38,7 @@ def channel_shuffle(x: ndarray, groups: int) -> ndarray:
     """(N, C, *) with channel number i of group j moved to place i·groups + j."""
     if x.size == 0:
         return x.copy()
-    n, c = x.shape[:2]
-    return x.reshape(n, groups, c // groups, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
+    n, c, *rest = x.shape
+    y = np.empty(x.shape, x.dtype)  # never x itself, as a view would be where there is one group, or one channel in each
+    y.reshape(n, c // groups, groups, *rest)[...] = x.reshape(n, groups, c // groups, *rest).swapaxes(1, 2)
+    return y
