@@ -339,11 +339,14 @@ class Op:
 
     def _keep(self, *values: Any) -> None:
         self._saved = values
-        for v in values:  # the versions of what nobody writes to are the class's: zeros
+        written = False
+        for v in values:
             if isinstance(v, Variable) and (v._writes is not None or v._inference):
                 if v._inference and mode.enabled:
                     raise RuntimeError(INFERENCE_MESSAGE)
-                self._versions = [v._writes.n if isinstance(v, Variable) and v._writes else 0 for v in values]
+                written = True
+        if written:  # the versions of what nobody writes to are the class's: zeros
+            self._versions = [v._writes.n if isinstance(v, Variable) and v._writes else 0 for v in values]
 
     def save_factors(self, x: Any, y: Any) -> None:
         """Keep each factor of a product if the other one wants a gradient; what is not needed may be overwritten."""
