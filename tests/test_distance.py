@@ -101,6 +101,30 @@ def test_pdist(p):
         np.testing.assert_allclose(plain.numpy(), recorded.detach().numpy(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("rows, width", [(60, 20), (300, 7), (700, 64), (150, 1)])
+def test_pdist_of_many_rows(rows, width):
+    """Of many rows the squares come from products: as exact as differences where rows are near each other, far, or equal."""
+    for scale, offset in ((1, 0), (1e-3, 1000), (1e17, 0), (1e-12, 0)):
+        x = (numbers(rows, width) * np.float32(scale) + np.float32(offset)).astype(np.float32)
+        x[7] = x[3]
+        x[9] = x[5] * np.float32(1 + 1e-6)
+        i, j = np.triu_indices(rows, 1)
+        exact = np.sqrt(((x[i].astype(np.float64) - x[j]) ** 2).sum(1))
+        t = lamina.from_numpy(x).requires_grad_()
+        y = F.pdist(t)
+        np.testing.assert_allclose(y.detach().numpy(), exact, rtol=5e-7)
+        y.sum().backward()
+        share = np.divide(1, exact, out=np.zeros_like(exact), where=exact > 0)[:, None] * (x[i].astype(np.float64) - x[j])
+        slope = np.zeros(x.shape)
+        np.add.at(slope, i, share)
+        np.subtract.at(slope, j, share)
+        np.testing.assert_allclose(t.grad.numpy(), slope, rtol=1e-5, atol=1e-4)
+    for odd in (INF, np.nan, 1e12):
+        x = numbers(rows, width)
+        x[4, 0] = odd
+        compare(function("pdist"), x, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("p", [2.0, 1, 3, INF, 0.5])
 def test_normalize(p):
     for dtype, dim in itertools.product((np.float32, np.float64), (0, 1, -1)):
