@@ -95,7 +95,7 @@ FAST = {
     "binary": "add div mul sub",
     "conv": "conv conv_arrange conv_backward_bias conv_backward_input conv_backward_weight",
     "conv_fused": "conv_fused",
-    "copying": "cat channel_shuffle contiguous flip reshape_copy roll tile tril triu",
+    "copying": "cat channel_shuffle contiguous flip pixel_shuffle pixel_unshuffle reshape_copy roll tile tril triu",
     "elementary": "atan atan2 erf expm1 log1p sinh",
     "eltwise": (
         "abs gelu gelu_backward glu glu_backward leaky_relu leaky_relu_backward log_sigmoid log_sigmoid_backward mish "

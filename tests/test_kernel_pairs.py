@@ -85,6 +85,18 @@ def test_channel_shuffle(n, groups, members, width, kind, turned):
     assert ours.dtype == x.dtype and ours.flags.c_contiguous and not np.shares_memory(ours, x)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 11), max_size=2), st.integers(1, 3), st.integers(1, 3), st.integers(0, 4), st.sampled_from("fdlb"))
+def test_pixel_shuffle(lead, r, channels, width, kind):
+    x = np.arange(int(np.prod(lead)) * channels * r**2 * 2 * width).reshape(*lead, channels * r**2, 2, width).astype(kind)
+    for given_x in (x, np.moveaxis(np.moveaxis(x, -3, -1).copy(), -1, -3)):
+        theirs, ours = both(lambda x=given_x: kernels.pixel_shuffle(x, r))
+        np.testing.assert_array_equal(theirs, ours)
+    for given_x in (ours, np.asfortranarray(ours)):
+        for back in both(lambda x=given_x: kernels.pixel_unshuffle(x, r)):
+            np.testing.assert_array_equal(back, x)
+
+
 @pytest.mark.parametrize("special", [(), (np.nan,), (np.inf,), (-np.inf, np.inf)])
 def test_masks_of_large_gradients(special):
     """A gradient that is infinite or NaN is no matter where it is cut off, wherever in the array that is."""

@@ -10,6 +10,7 @@ import numpy as np
 from lamina.engine import workers
 from lamina.engine.door import fast
 from lamina.engine.memory import empty
+from lamina.engine.reference import shuffle as reference
 
 from .core import COPY, F32, moves
 
@@ -102,6 +103,30 @@ def channel_shuffle(x: ndarray, groups: int) -> Any:
         return NotImplemented
     n, c, *rest = x.shape
     return _copied(x.reshape(n, groups, c // groups, *rest).swapaxes(1, 2)).reshape(x.shape)
+
+
+@fast(min_size=16 * MANY)
+def pixel_shuffle(x: ndarray, r: int) -> Any:
+    """Channels as pixels: the definition, some images at a time."""
+    c, h, w = x.shape[-3:]
+    return _by_images(reference.pixel_shuffle, x, r, (c // r**2, h * r, w * r))
+
+
+@fast(min_size=16 * MANY)
+def pixel_unshuffle(x: ndarray, r: int) -> Any:
+    """Pixels as channels: the definition, some images at a time."""
+    c, h, w = x.shape[-3:]
+    return _by_images(reference.pixel_unshuffle, x, r, (c * r**2, h // r, w // r))
+
+
+def _by_images(definition: Any, x: ndarray, r: int, image: tuple[int, ...]) -> Any:
+    if not x.size or not x.flags.c_contiguous:
+        return NotImplemented
+    y = empty((*x.shape[:-3], *image), x.dtype)
+    source, target = x.reshape(-1, *x.shape[-3:]), y.reshape(-1, *image)
+    step = -(-len(source) // PARTS)
+    workers.share(lambda i: definition(source[i : i + step], r, target[i : i + step]), range(0, len(source), step), each=1)
+    return y
 
 
 @fast(min_size=MANY // 4)

@@ -15,23 +15,24 @@ ndarray = np.ndarray
 # would be no longer than r.
 
 
-def pixel_shuffle(x: ndarray, r: int) -> ndarray:
+def pixel_shuffle(x: ndarray, r: int, out: ndarray | None = None) -> ndarray:
     """(*, C·r², H, W) to (*, C, H·r, W·r): each r² channels become blocks of r by r pixels."""
     lead, (c, h, w) = x.shape[:-3], x.shape[-3:]
     parts = x.reshape(*lead, c // r**2, r, r, h, w)
-    y = np.empty((*lead, c // r**2, h * r, w * r), x.dtype)
+    y = np.empty((*lead, c // r**2, h * r, w * r), x.dtype) if out is None else out
     for i, j in product(range(r), repeat=2):
         y[..., i::r, j::r] = parts[..., i, j, :, :]
     return y
 
 
-def pixel_unshuffle(x: ndarray, r: int) -> ndarray:
+def pixel_unshuffle(x: ndarray, r: int, out: ndarray | None = None) -> ndarray:
     """(*, C, H·r, W·r) to (*, C·r², H, W): the way back."""
     lead, (c, h, w) = x.shape[:-3], x.shape[-3:]
-    y = np.empty((*lead, c, r, r, h // r, w // r), x.dtype)
+    y = np.empty((*lead, c * r**2, h // r, w // r), x.dtype) if out is None else out
+    parts = y.reshape(*lead, c, r, r, h // r, w // r)
     for i, j in product(range(r), repeat=2):
-        y[..., i, j, :, :] = x[..., i::r, j::r]
-    return y.reshape(*lead, c * r**2, h // r, w // r)
+        parts[..., i, j, :, :] = x[..., i::r, j::r]
+    return y
 
 
 def channel_shuffle(x: ndarray, groups: int) -> ndarray:
