@@ -23,7 +23,7 @@ _FEW = 1 << 15  # elements of differences that are sooner written down than avoi
 _NEAR = 1e-8  # how small a square may be beside others, for a difference of these to give it in single precision
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)
 def _upper(rows: int, columns: int) -> tuple[ndarray, ndarray, ndarray]:
     """Row, column, and place in the plain matrix, of the elements on and above the diagonal."""
     places = np.flatnonzero(np.arange(rows)[:, None] <= np.arange(columns))
