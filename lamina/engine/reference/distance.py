@@ -86,10 +86,10 @@ def _by_products(x: ndarray, y: ndarray) -> bool:
     if near.size:
         starts = np.arange(n) * (2 * n - 1 - np.arange(n)) // 2  # of each row's pairs
         some = max(_BLOCK // width, 1)
-        for pairs in (near[at : at + some] for at in range(0, near.size, some)):
-            i = np.searchsorted(starts, pairs, side="right") - 1
-            j = pairs - starts[i] + i + 1
-            y[pairs] = _lengths(x.take(i, axis=0), x.take(j, axis=0), 2)
+        for places in (near[at : at + some] for at in range(0, near.size, some)):
+            i = np.searchsorted(starts, places, side="right") - 1
+            j = places - starts[i] + i + 1
+            y[places] = _lengths(x.take(i, axis=0), x.take(j, axis=0), 2)
     return True
 
 
