@@ -118,14 +118,14 @@ class Chained:
 
     def close(self) -> list[Node]:
         """The stretch as one step of the program, if it is worth it."""
-        step = None if self._share() or len(self.nodes) < 2 or not self.outputs else self._closed()
+        mine = {id(n) for n in self.nodes}
+        made = [v for n in self.nodes for v in values_in(n.outputs)]
+        self.outputs = [v for v in made if any(id(n) not in mine for n in self.readers.get(v.number, ()))]
+        step = self._closed() if len(self.nodes) > 1 and self.outputs and not self._share() else None
         return self.nodes if step is None else [step]
 
     def _share(self) -> bool:
         """Whether results are by their nature the memory of each other, or of an input: a chain's are not."""
-        mine = {id(n) for n in self.nodes}
-        made = [v for n in self.nodes for v in values_in(n.outputs)]
-        self.outputs = [v for v in made if any(id(n) not in mine for n in self.readers.get(v.number, ()))]
         seen = [*self.inputs, *self.outputs]
         return any(np.may_share_memory(v.array, w.array) for v in self.outputs for w in seen if w is not v)
 
