@@ -149,14 +149,14 @@ def expression(text: str) -> Callable[..., Any]:
     return code
 
 
-def both_forms(name: str, *arguments: Any) -> list[Any]:
-    """What the kernel of this name gives in its reference form and in oneDNN's (or the first again, in a run forced to it)."""
-    from lamina.engine import engine, get_engine, kernels
+def both_forms(run: Callable[[], Any]) -> list[Any]:
+    """What ``run()`` gives by the reference kernels and by oneDNN's (or the first again, in a run forced to the reference)."""
+    from lamina.engine import engine, get_engine
 
     results = []
     for form in ("reference", "reference" if get_engine() == "reference" else "onednn"):
         with engine(form):
-            results.append(getattr(kernels, name)(*arguments))
+            results.append(run())
     return results
 
 

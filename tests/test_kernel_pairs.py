@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import both_forms
 
-from lamina.engine import engine, get_engine, kernels
+from lamina.engine import kernels
 
 FAST = sorted(kernel.name for kernel in kernels if kernel.fast is not None)
 TEXTS = [text for text in (p.read_text(encoding="utf8") for p in Path(__file__).parent.glob("test_*.py")) if "@given" in text]
@@ -29,15 +30,6 @@ def test_each_fast_kernel_is_compared_with_its_definition(name):
     base = name.removesuffix("_backward")  # some tests put the two names together
     mention = re.compile(rf"""["'.]({name}|{base})\b|\b{name}\(""")
     assert any(mention.search(text) for text in TEXTS), f"no property test names the kernel {name}"
-
-
-def both(run):
-    """What ``run()`` returns with either engine; a run that is forced to the reference compares nothing."""
-    results = []
-    for name in ("reference", "reference" if get_engine() == "reference" else "onednn"):
-        with engine(name):
-            results.append(run())
-    return results
 
 
 def assert_close(ours, theirs, tolerance=1e-5):
@@ -65,14 +57,14 @@ def test_hardtanh_in_parts(size):
     x = np.random.default_rng(0).standard_normal((1, 4, size // 4, 1)).astype("float32") * 5
     x.flat[[0, 7, -1]] = np.nan, np.inf, np.nan
     for a in (x, x.swapaxes(1, 2)):
-        np.testing.assert_array_equal(*both(lambda a=a: kernels.hardtanh(a, 0.0, 6.0)))
+        np.testing.assert_array_equal(*both_forms(lambda a=a: kernels.hardtanh(a, 0.0, 6.0)))
 
 
 @settings(max_examples=80, deadline=None)
 @given(like_arrays(2), *(st.sampled_from([0.0, 0.1, -0.37, 2.5, -40.0, 123.456, np.inf, -np.inf]),) * 2)
 def test_threshold(arrays, limit, value):
-    np.testing.assert_array_equal(*both(lambda: kernels.threshold(arrays[0], limit, value)))
-    np.testing.assert_array_equal(*both(lambda: kernels.threshold_backward(*arrays, limit, value)))
+    np.testing.assert_array_equal(*both_forms(lambda: kernels.threshold(arrays[0], limit, value)))
+    np.testing.assert_array_equal(*both_forms(lambda: kernels.threshold_backward(*arrays, limit, value)))
 
 
 @settings(max_examples=30, deadline=None)
@@ -80,7 +72,7 @@ def test_threshold(arrays, limit, value):
 def test_channel_shuffle(n, groups, members, width, kind, turned):
     x = np.arange(n * groups * members * 2 * width).reshape(n, groups * members, 2, width).astype(kind)
     x = np.moveaxis(np.moveaxis(x, 1, -1).copy(), -1, 1) if turned else x
-    theirs, ours = both(lambda: kernels.channel_shuffle(x, groups))
+    theirs, ours = both_forms(lambda: kernels.channel_shuffle(x, groups))
     np.testing.assert_array_equal(theirs, ours)
     assert ours.dtype == x.dtype and ours.flags.c_contiguous and not np.shares_memory(ours, x)
 
@@ -90,10 +82,10 @@ def test_channel_shuffle(n, groups, members, width, kind, turned):
 def test_pixel_shuffle(lead, r, channels, width, kind):
     x = np.arange(int(np.prod(lead)) * channels * r**2 * 2 * width).reshape(*lead, channels * r**2, 2, width).astype(kind)
     for given_x in (x, np.moveaxis(np.moveaxis(x, -3, -1).copy(), -1, -3)):
-        theirs, ours = both(lambda x=given_x: kernels.pixel_shuffle(x, r))
+        theirs, ours = both_forms(lambda x=given_x: kernels.pixel_shuffle(x, r))
         np.testing.assert_array_equal(theirs, ours)
     for given_x in (ours, np.asfortranarray(ours)):
-        for back in both(lambda x=given_x: kernels.pixel_unshuffle(x, r)):
+        for back in both_forms(lambda x=given_x: kernels.pixel_unshuffle(x, r)):
             np.testing.assert_array_equal(back, x)
 
 
@@ -112,7 +104,7 @@ def test_masks_of_large_gradients(special):
             lambda g=grad: kernels.hardswish_backward(g, x), lambda g=grad: kernels.shrink_backward(g, x, 0.5),
             lambda g=grad: kernels.threshold_backward(g, x, 0.1, 0.0), lambda g=grad: kernels.hardsigmoid(g),
         ):  # fmt: skip
-            np.testing.assert_allclose(*both(run), rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(*both_forms(run), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale, shift", [(1, 0), (1, 6), (1, 30), (1, -30), (30, 0), (1000, 0)])
@@ -122,9 +114,9 @@ def test_log_softmax_of_rows_that_need_a_maximum_and_others(scale, shift):
     x[20:30] += shift
     x[30, 4], x[31, 5], x[32, 6] = np.nan, -np.inf, np.inf
     for a in (x[:30], x[25:32], x):
-        assert_close(*([b] for b in both(lambda a=a: kernels.log_softmax(a, 1))), 2e-6)
+        assert_close(*([b] for b in both_forms(lambda a=a: kernels.log_softmax(a, 1))), 2e-6)
     grad = np.ones_like(x[:30])
-    assert_close(*([b] for b in both(lambda: kernels.log_softmax_backward(grad, kernels.log_softmax(x[:30], 1), 1))), 2e-4)
+    assert_close(*([b] for b in both_forms(lambda: kernels.log_softmax_backward(grad, kernels.log_softmax(x[:30], 1), 1))), 2e-4)
 
 
 number = st.sampled_from([0.0, 0.1, 0.9])
@@ -140,7 +132,7 @@ def test_sgd_update(arrays, momentum, dampening, decay, buffered, nesterov, maxi
         kernels.sgd_update(p, grad, buffer if buffered else None, 0.1, momentum, dampening, decay, nesterov, maximize, first)
         return p, buffer
 
-    assert_close(*both(run))
+    assert_close(*both_forms(run))
 
 
 @settings(max_examples=60, deadline=None)
@@ -154,7 +146,7 @@ def test_adam_update(arrays, step, decay, amsgrad, decoupled, maximize):
         kernels.adam_update(p, grad, m, v, largest if amsgrad else None, *settings_)
         return p, m, v, largest
 
-    assert_close(*both(run))
+    assert_close(*both_forms(run))
 
 
 @settings(max_examples=60, deadline=None)
@@ -180,7 +172,7 @@ def test_cross_entropy(data):
         grad = np.ones_like(loss)
         return loss, kernels.cross_entropy_backward(e, grad, total_e, target, keep, hit, total, other, denominator)
 
-    assert_close(*both(run))
+    assert_close(*both_forms(run))
 
 
 @settings(deadline=None, max_examples=60)
@@ -199,6 +191,6 @@ def test_pad(shape, mode, channels_last, data):
     grad = rng.standard_normal([n + lo + hi for n, (lo, hi) in zip(shape, pairs, strict=True)]).astype("float32")
     if channels_last and len(shape) > 2:
         x, grad = (np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1) for a in (x, grad))
-    ours, theirs = both(lambda: kernels.pad(x, pairs, mode, 1.5))
+    ours, theirs = both_forms(lambda: kernels.pad(x, pairs, mode, 1.5))
     np.testing.assert_array_equal(ours, theirs)
-    assert_close(*[[g] for g in both(lambda: kernels.pad_backward(grad, tuple(shape), pairs, mode))])
+    assert_close(*[[g] for g in both_forms(lambda: kernels.pad_backward(grad, tuple(shape), pairs, mode))])
