@@ -32,6 +32,11 @@ REASONS: tuple[tuple[str, str], ...] = (
         "PyTorch's LSTM calls oneDNN's recurrent primitive as well; short steps pay for Python here.",
     ),
     ("^norm", "Statistics are several passes here, where PyTorch makes one; no sum runs over more than 256 rows, for accuracy."),
+    (
+        "^distance.*pdist",
+        "Pairs of few rows are gathered and their differences squared and summed, of many rows multiplied in double precision "
+        "and gathered, where PyTorch sums the differences in one pass.",
+    ),
     ("^(activation|loss|distance|dropout|table)", "Several passes over memory, by oneDNN or NumPy, where PyTorch makes one."),
     (
         "^(pad|shuffle|resample|tensor|pool.*(Unpool|Fractional|LPPool))",
